@@ -1,0 +1,1 @@
+"""The nouns of the laboratory: quantity, lens needs, experiment, claim, record, schedule."""

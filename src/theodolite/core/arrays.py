@@ -1,0 +1,93 @@
+"""Plain arrays in, plain arrays out: numpy or torch, checked once, computed in float64.
+
+Theory and probes run in float64 whatever the dtype of the features: float32 features in a float64 eigen-solve are right to
+1e-12, a float32 Gram matrix only to 1e-6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from theodolite.core.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import torch
+
+    ArrayLike: TypeAlias = "torch.Tensor | np.ndarray | float | int | list[Any] | tuple[Any, ...]"
+else:
+    ArrayLike = object
+
+__all__ = ["ArrayLike", "as_float64", "as_given", "check_finite"]
+
+
+def as_float64(
+    value: Any, name: str, *, ndim: int | None = None, at_least: int | None = None, finite: bool = True
+) -> torch.Tensor:
+    """``value`` as a float64 tensor on its own device, with its rank and finiteness checked.
+
+    Args:
+        value: numpy array, torch tensor, number or nested list of them.
+        name: the argument's name, used in errors.
+        ndim: exact number of dimensions required.
+        at_least: least number of dimensions required (leading ones are batch dimensions).
+        finite: refuse NaN and infinities.
+
+    Returns:
+        A float64 tensor, detached from autograd only if it was not a tensor.
+
+    Raises:
+        ArgumentError: complex, integer-valued tensors of activations, wrong rank, or non-finite entries.
+
+    Example:
+        >>> as_float64([[1.0, 2.0]], "features", ndim=2).shape
+        torch.Size([1, 2])
+    """
+    import torch
+
+    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value))
+    if tensor.is_complex():
+        raise ArgumentError(f"{name} must be real, got dtype {tensor.dtype}; pass its real part or modulus")
+    if not tensor.is_floating_point():
+        if isinstance(value, (torch.Tensor, np.ndarray)) and tensor.ndim >= 2:
+            raise ArgumentError(f"{name} must be floating point, got dtype {tensor.dtype}; convert it with .to(torch.float64)")
+        tensor = tensor.to(torch.float64)
+    if ndim is not None and tensor.ndim != ndim:
+        raise ArgumentError(f"{name} must have {ndim} dimensions, got shape {tuple(tensor.shape)}")
+    if at_least is not None and tensor.ndim < at_least:
+        raise ArgumentError(f"{name} must have at least {at_least} dimensions, got shape {tuple(tensor.shape)}")
+    tensor = tensor.to(torch.float64)
+    if finite:
+        check_finite(tensor, name)
+    return tensor
+
+
+def check_finite(tensor: torch.Tensor, name: str) -> None:
+    """Raise `ArgumentError` naming the first non-finite entry of ``tensor``."""
+    import torch
+
+    # One reduction instead of a mask: the sum is non-finite whenever an entry is (overflow aside, then the mask decides).
+    if bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all()):
+        return
+    index = tuple((~torch.isfinite(tensor)).nonzero()[0].tolist())
+    raise ArgumentError(
+        f"{name} must be finite, got {tensor[index].item()} at index {index}; "
+        "look for a diverged training run or a missing value before measuring"
+    )
+
+
+def as_given(result: Any, *inputs: Any) -> Any:
+    """``result`` as numpy when no input is a torch tensor, else unchanged.
+
+    Example:
+        >>> import torch
+        >>> type(as_given(torch.ones(2), np.ones(3))).__name__, type(as_given(torch.ones(2), torch.ones(3))).__name__
+        ('ndarray', 'Tensor')
+    """
+    import torch
+
+    if any(isinstance(i, torch.Tensor) for i in inputs) or not isinstance(result, torch.Tensor):
+        return result
+    array = result.detach().cpu().numpy()
+    return array[()] if array.ndim == 0 else array

@@ -1,0 +1,65 @@
+"""A number with its resolution: value, the interval that rounding allows, and the reason when there is no value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Judgement", "Measurement", "Observation"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured number.
+
+    Attributes:
+        value: scalar tensor or number; None when nothing could be measured.
+        low: least value that the resolution allows (None: not known).
+        high: greatest value that the resolution allows (None: not known, or unbounded when ``censored``).
+        censored: the value is only a bound, because the truth lies beyond the resolution.
+        reason: why it is censored or missing; empty otherwise.
+
+    Example:
+        >>> print(Measurement(6.6e4, low=6.6e4, censored=True, reason="smallest eigenvalue under the noise floor"))
+        ≥ 6.6e+04 (smallest eigenvalue under the noise floor)
+    """
+
+    value: Any
+    low: Any = None
+    high: Any = None
+    censored: bool = False
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"— ({self.reason})"
+        text = f"{float(self.value):.4g}"
+        if self.censored:
+            sign = "≥" if self.low is not None else "≤"
+            return f"{sign} {text} ({self.reason})"
+        if self.low is not None and self.high is not None and float(self.low) != float(self.high):
+            return f"{text} [{float(self.low):.4g}, {float(self.high):.4g}]"
+        return text
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a judge sees: one measured number, what the theory predicts for it, and facts about where it was taken."""
+
+    measured: Measurement
+    prediction: float | None
+    facts: dict[str, Any]
+
+    @property
+    def value(self) -> float:
+        """The measured value as a float."""
+        return float(self.measured.value)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict in a word or two, advice in a sentence, and how serious it is: ``good``, ``note`` or ``bad``."""
+
+    verdict: str
+    advice: str = ""
+    level: str = "note"

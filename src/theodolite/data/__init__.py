@@ -1,0 +1,1 @@
+"""Functions, separable sets, digits and other data that the experiments use."""

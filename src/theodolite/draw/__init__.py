@@ -1,0 +1,1 @@
+"""House style: figures, progress bars, tables."""

@@ -1,0 +1,1 @@
+"""Sweeps: grids of experiments that resume, survive and run on a cluster."""

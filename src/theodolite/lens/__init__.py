@@ -1,0 +1,1 @@
+"""What a module can show: one cached look at a model, its data and its loss."""

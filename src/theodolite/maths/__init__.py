@@ -1,0 +1,1 @@
+"""Numerics below the theory: Gaussian expectations, spectra, quadrature, least squares, polyhedra."""

@@ -1,0 +1,1 @@
+"""Activations, initialisers and the architectures of the papers."""

@@ -1,0 +1,1 @@
+"""Reports: diagnose, reproduce, verify, and the explorer."""

@@ -1,0 +1,1 @@
+"""Condensation, the phase diagram of two-layer networks, and multiplicity."""

@@ -1,0 +1,1 @@
+"""Double descent, implicit bias, random labels."""

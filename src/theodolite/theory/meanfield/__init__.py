@@ -1,0 +1,1 @@
+"""Mean-field theory: signal propagation, criticality, dynamical isometry."""

@@ -1,0 +1,1 @@
+"""Networks and random features as solvers of differential equations."""

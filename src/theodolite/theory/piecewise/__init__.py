@@ -1,0 +1,1 @@
+"""Exact linear regions, and deep ReLU networks as three-layer ones."""

@@ -1,0 +1,1 @@
+"""ε-rank and the staircase phenomenon."""

@@ -1,0 +1,1 @@
+"""Tangent kernels, lazy training, the PL condition and the Hessian."""

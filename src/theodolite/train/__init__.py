@@ -1,0 +1,1 @@
+"""Training: the ensemble engine, optimisers, fused kernels, and tracking of a user's own loop."""
