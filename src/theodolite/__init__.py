@@ -52,6 +52,7 @@ _FACE = {
     "ArgumentError": "theodolite.core.errors:ArgumentError",
     "UnknownNameError": "theodolite.core.errors:UnknownNameError",
     "UnsupportedError": "theodolite.core.errors:UnsupportedError",
+    "ModelError": "theodolite.core.errors:ModelError",
     "NumericalError": "theodolite.core.errors:NumericalError",
     "StoreError": "theodolite.core.errors:StoreError",
     "MissingExtraError": "theodolite.core.errors:MissingExtraError",

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 __all__ = [
     "ArgumentError",
     "MissingExtraError",
+    "ModelError",
     "NumericalError",
     "StoreError",
     "TheodoliteError",
@@ -34,6 +35,10 @@ class UnknownNameError(TheodoliteError, LookupError):
 
 class UnsupportedError(TheodoliteError, TypeError):
     """A module, operation or file that this computation cannot treat; it is named, never passed through."""
+
+
+class ModelError(TheodoliteError, RuntimeError):
+    """The user's model raised an error when it was called; the original error is the cause."""
 
 
 class NumericalError(TheodoliteError, ArithmeticError):

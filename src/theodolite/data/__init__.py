@@ -1,1 +1,6 @@
 """Functions, separable sets, digits and other data that the experiments use."""
+
+from theodolite.data.digits import Split, digits
+from theodolite.data.functions import TARGETS, three_cosines, three_sines, two_kinks
+
+__all__ = ["TARGETS", "Split", "digits", "three_cosines", "three_sines", "two_kinks"]

@@ -78,6 +78,7 @@ class Node:
         shape: shape of the result (of its first tensor, for tuples).
         module: qualified name of the innermost module that was running ("" is the root).
         label: the function's short name, e.g. ``relu``.
+        order: position among the operations as they ran, before any were fused.
     """
 
     index: int
@@ -89,6 +90,7 @@ class Node:
     shape: tuple[int, ...]
     module: str
     label: str
+    order: int = -1
 
     @property
     def refs(self) -> tuple[Ref, ...]:
@@ -290,7 +292,7 @@ class _Recorder(TorchFunctionMode):
         index = len(self.nodes)
         tensors = list(_tensors(produced))
         module = self.stack[-1] if self.stack else ""
-        node = Node(index, kind, label, func, tuple(args), dict(kwargs), tuple(tensors[0].shape), module, label)
+        node = Node(index, kind, label, func, tuple(args), dict(kwargs), tuple(tensors[0].shape), module, label, index)
         self.nodes.append(node)
         if isinstance(produced, torch.Tensor):
             self._known[id(produced)] = (produced, Ref(index))
@@ -314,7 +316,7 @@ def _label(func: Any) -> str:
 
 def _kind(label: str, args: Any, kwargs: Any) -> str:
     kind = _KIND_OF.get(label, "unknown")
-    references = len({ref for ref in _references((args, kwargs))})
+    references = len(set(_references((args, kwargs))))
     if kind == "matmul" and references == 1 and label != "einsum":
         return "affine"  # x @ W with a constant W
     if label in ("add", "addmm") and references == 1 and kind == "affine" and isinstance(args[0], Ref):

@@ -1,0 +1,112 @@
+"""Derivatives of a frozen model: loss gradients, Jacobians, Hessian products. Nothing is left in ``.grad``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.func import functional_call, jacrev, vmap
+
+from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.lens import inputs
+from theodolite.lens.frozen import frozen
+
+if TYPE_CHECKING:
+    from theodolite.lens.lens import Lens
+
+__all__ = ["hessian_product", "input_jacobian", "loss_gradients", "parameter_jacobian", "trainable"]
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Name -> parameter, of those that require a gradient.
+
+    Raises:
+        UnsupportedError: there is none.
+    """
+    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not found:
+        raise UnsupportedError("the model has no trainable parameter; set requires_grad on those that you mean")
+    return found
+
+
+def _losses(lens: Lens) -> Iterator[tuple[float, torch.Tensor]]:
+    """(share, loss) per batch, with its graph; shares sum to one."""
+    loss = lens.show("loss")
+    total = sum(call.size for call in lens._calls)
+    for call in lens._calls:
+        if call.y is None:
+            raise UnsupportedError("a loss needs targets; pass y, or a loader of pairs (x, y)")
+        with torch.enable_grad():
+            value = loss(inputs.run(lens.model, call), call.y)
+        if not isinstance(value, torch.Tensor) or value.ndim != 0:
+            shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            raise ArgumentError(f"loss must return a scalar tensor, got {shape}; reduce it with .mean() or .sum()")
+        yield call.size / total, value
+
+
+def loss_gradients(lens: Lens) -> Mapping[str, torch.Tensor]:
+    """Parameter name -> gradient of the mean loss; zero for parameters that the loss does not reach."""
+    parameters = trainable(lens.model)
+    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    with frozen(lens.model):
+        for share, value in _losses(lens):
+            found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+            for name, gradient in zip(parameters, found, strict=True):
+                if gradient is not None:
+                    total[name] += share * gradient
+    return total
+
+
+def hessian_product(lens: Lens) -> Callable[[torch.Tensor], torch.Tensor]:
+    """``v -> ∇²L v`` on flattened trainable parameters, in the parameters' dtype; v may be (P,) or (P, k)."""
+    parameters = trainable(lens.model)
+    size = sum(p.numel() for p in parameters.values())
+
+    def one(v: torch.Tensor) -> torch.Tensor:
+        pieces = list(v.split([p.numel() for p in parameters.values()]))
+        vectors = [piece.view_as(p).to(p) for piece, p in zip(pieces, parameters.values(), strict=True)]
+        total = torch.zeros(size, dtype=v.dtype, device=v.device)
+        with frozen(lens.model):
+            for share, value in _losses(lens):
+                first = torch.autograd.grad(value, list(parameters.values()), create_graph=True, allow_unused=True)
+                pairs = [(g, u) for g, u in zip(first, vectors, strict=True) if g is not None]
+                inner = sum((g * u).sum() for g, u in pairs)
+                if not isinstance(inner, torch.Tensor) or not inner.requires_grad:
+                    continue  # the loss is affine in the parameters: its Hessian vanishes
+                second = torch.autograd.grad(inner, list(parameters.values()), allow_unused=True)
+                flat = [torch.zeros_like(p) if g is None else g for g, p in zip(second, parameters.values(), strict=True)]
+                total += share * torch.cat([g.reshape(-1) for g in flat]).to(total)
+        return total
+
+    def product(v: torch.Tensor) -> torch.Tensor:
+        if v.shape[0] != size:
+            raise ArgumentError(f"v must have {size} rows, one per trainable parameter, got shape {tuple(v.shape)}")
+        return one(v) if v.ndim == 1 else torch.stack([one(column) for column in v.unbind(1)], 1)
+
+    return product
+
+
+def _single(model: nn.Module, parameters: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    output = functional_call(model, dict(parameters), (x.unsqueeze(0),))
+    if not isinstance(output, torch.Tensor):
+        raise UnsupportedError(f"Jacobians need a model that returns one tensor, got {type(output).__name__}")
+    return output.reshape(-1)
+
+
+def parameter_jacobian(model: nn.Module, x: Any) -> torch.Tensor:
+    """∂ outputs / ∂ trainable parameters, (N, K, P), in the parameters' dtype. Cost: N·K·P numbers."""
+    parameters = {name: p.detach() for name, p in trainable(model).items()}
+    with frozen(model):
+        per_sample = vmap(jacrev(lambda p, row: _single(model, p, row)), (None, 0), randomness="same")(parameters, x)
+    return torch.cat([j.flatten(2) for j in per_sample.values()], 2)
+
+
+def input_jacobian(model: nn.Module, x: Any) -> torch.Tensor:
+    """∂ outputs / ∂ inputs, (N, K, d) with both sides flattened."""
+    if not x.is_floating_point():
+        raise UnsupportedError(f"the inputs are {x.dtype}; a Jacobian with respect to them needs floating point")
+    with frozen(model):
+        jacobian = vmap(jacrev(lambda row: _single(model, {}, row)), randomness="same")(x)
+    return jacobian.flatten(2).detach()

@@ -1,0 +1,312 @@
+"""The lens: one cached look at a model, its data and its loss, from which every quantity takes what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from theodolite.core.errors import ArgumentError, TheodoliteError, UnsupportedError, unknown
+from theodolite.core.needs import NEEDS
+from theodolite.lens import inputs
+from theodolite.lens.architecture import Architecture, read_architecture
+from theodolite.lens.frozen import frozen
+from theodolite.lens.graph import Graph, trace
+from theodolite.lens.layers import Layer, choose_layers, outgoing_matrix, sample_matrix
+
+__all__ = ["Lens"]
+
+
+class Lens:
+    """A cached look at a model on some data. Every look runs in eval mode and leaves the model exactly as it was found.
+
+    Args:
+        model: any `torch.nn.Module`.
+        x: a tensor or array; a tuple (called as ``model(*x)``); a dict (``model(**x)`` if its keys are parameters of forward, else
+            ``model(x)``); or a DataLoader of inputs or of pairs (x, y).
+        y: targets: floats for regression, integers for classes; None if the quantities need none.
+        loss: ``loss(outputs, targets)``; by default mean squared error for float targets and cross-entropy for integer ones.
+        layers: glob or globs over the names of operations and modules (``"block.*"``); by default the post-activation outputs.
+        sample_weights: weight of each sample in integrals, (N,); by default 1/N.
+        initial: the lens of the same model before training, for ``initial_…`` needs.
+
+    Raises:
+        ArgumentError: data that cannot be used (empty, not finite, on another device).
+        ModelError: the model raised; the message says with what it was called.
+        UnknownNameError: ``layers`` matches nothing.
+        UnsupportedError: there is no hidden layer to observe.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+        >>> lens = Lens(net, torch.randn(32, 2))
+        >>> lens.layers, lens.features["1"].shape
+        (('1',), torch.Size([32, 8]))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Any,
+        y: Any = None,
+        loss: Callable[[Any, Any], torch.Tensor] | None = None,
+        *,
+        layers: str | Sequence[str] | None = None,
+        sample_weights: Any = None,
+        initial: Lens | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise ArgumentError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        self.model = model
+        self.loss = loss
+        self.initial = initial
+        self._sample_weights = sample_weights
+        self._shown: dict[tuple[str, str | None], Any] = {}
+        self._calls = list(inputs.batches(model, x, y))
+        if not self._calls:
+            raise ArgumentError("x must hold at least one batch, got an empty loader")
+        with frozen(model):
+            self.graph = self._trace(self._calls[0])
+            self._layers = {layer.name: layer for layer in choose_layers(self.graph, layers)}
+            self._look()
+
+    # -- the one forward pass ------------------------------------------------------------------------------------------
+
+    def _trace(self, call: inputs.Call, keep: Any = None) -> Graph:
+        try:
+            return trace(self.model, *call.args, keep=keep, **call.kwargs)
+        except TheodoliteError:
+            raise
+        except Exception as error:
+            raise inputs.model_error(error, call) from error
+
+    def _look(self) -> None:
+        """Features and preactivations of every layer, and the outputs, batch by batch."""
+        features: dict[str, list[torch.Tensor]] = {name: [] for name in self._layers}
+        before: dict[str, list[torch.Tensor]] = {name: [] for name in self._layers}
+        outputs = []
+        refs = [layer.features for layer in self._layers.values()] + list(self.graph.outputs[:1])
+        refs += [layer.preactivations for layer in self._layers.values() if layer.preactivations is not None]
+        wanted = {self.graph[ref.index].order for ref in refs}
+        for call in self._calls:
+            graph = self._trace(call, keep=lambda node: node.order in wanted)
+            if [n.name for n in graph] != [n.name for n in self.graph]:
+                raise UnsupportedError("the model ran different operations on different batches; give one batch as a tensor")
+            for name, layer in self._layers.items():
+                features[name].append(sample_matrix(_value(graph, layer.features), layer.channel_axis))
+                if layer.preactivations is not None:
+                    before[name].append(sample_matrix(_value(graph, layer.preactivations), layer.channel_axis))
+            if graph.outputs:
+                outputs.append(_value(graph, graph.outputs[0]).reshape(call.size, -1))
+        # Layer -> (samples, neurons); positions of convolutions and sequences are samples.
+        self.features: Mapping[str, torch.Tensor] = {name: torch.cat(parts).detach() for name, parts in features.items()}
+        self.preactivations: Mapping[str, torch.Tensor] = {n: torch.cat(p).detach() for n, p in before.items() if p}
+        self._outputs = torch.cat(outputs).detach() if outputs else None
+
+    # -- what a lens shows ----------------------------------------------------------------------------------------------
+
+    def show(self, need: str, layer: str | None = None) -> Any:
+        """The value of a need (see `theodolite.core.needs.NEEDS`), of one layer where it is per layer.
+
+        Raises:
+            UnknownNameError: no such need or layer.
+            UnsupportedError: this model or data cannot show it, with the reason.
+        """
+        if need not in NEEDS:
+            raise unknown("need", need, NEEDS)
+        if layer is not None and layer not in self._layers:
+            raise unknown("layer", layer, self._layers)
+        if NEEDS[need].level == "layer" and layer is None:
+            raise ArgumentError(f"the need {need!r} is per layer; name one of: {', '.join(self._layers)}")
+        key = (need, layer if NEEDS[need].level == "layer" or need == "sample_weights" else None)
+        if key not in self._shown:
+            if need.startswith("initial_"):
+                self._shown[key] = self._initial(need, layer)
+            else:
+                self._shown[key] = getattr(self, f"_show_{need}")(*([] if key[1] is None else [layer]))
+        return self._shown[key]
+
+    def _initial(self, need: str, layer: str | None) -> Any:
+        if self.initial is None:
+            raise UnsupportedError(f"{need!r} needs the model before training; track the training loop, or pass initial=")
+        return self.initial.show(need.removeprefix("initial_"), layer)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the observed layers, in execution order."""
+        return tuple(self._layers)
+
+    def layer(self, name: str) -> Layer:
+        """Where a layer stands in the graph."""
+        if name not in self._layers:
+            raise unknown("layer", name, self._layers)
+        return self._layers[name]
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """Widths, activations, σ_w² and σ_b² of the affine layers, read off the tensors."""
+        return read_architecture(self.graph)
+
+    @property
+    def patterns(self) -> Mapping[str, torch.Tensor]:
+        """Layer -> (N, n) booleans: preactivation > 0."""
+        return {name: value > 0 for name, value in self.preactivations.items()}
+
+    @property
+    def outputs(self) -> torch.Tensor:
+        """The model's first output as (N, K)."""
+        if self._outputs is None:
+            raise UnsupportedError("the model returned no tensor that depends on its inputs")
+        return self._outputs
+
+    @property
+    def gradients(self) -> Mapping[str, torch.Tensor]:
+        """Parameter name -> gradient of the loss over all batches, weighted by their sizes."""
+        return self.show("gradients")
+
+    @property
+    def jacobian(self) -> torch.Tensor:
+        """∂ outputs / ∂ trainable parameters, (N, K, P)."""
+        return self.show("jacobian")
+
+    @property
+    def tangent_kernel(self) -> torch.Tensor:
+        """Empirical neural tangent kernel, (N, N, K, K), float64."""
+        return self.show("tangent_kernel")
+
+    @property
+    def hvp(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The loss's Hessian-vector product."""
+        return self.show("hvp")
+
+    # -- one method per need ----------------------------------------------------------------------------------------------
+
+    def _show_features(self, layer: str) -> torch.Tensor:
+        return self.features[layer]
+
+    def _show_preactivations(self, layer: str) -> torch.Tensor:
+        if layer not in self.preactivations:
+            raise UnsupportedError(f"layer {layer!r} is not an activation, so it has no preactivations")
+        return self.preactivations[layer]
+
+    def _show_patterns(self, layer: str) -> torch.Tensor:
+        return self._show_preactivations(layer) > 0
+
+    def _show_weights(self, layer: str) -> torch.Tensor:
+        index = self._layers[layer].incoming
+        if index is None:
+            raise UnsupportedError(f"layer {layer!r} is not fed by one affine operation, so it has no incoming weights")
+        node = self.graph[index]
+        weight = node.weight.detach()
+        rows = weight.mT if node.label == "matmul" else weight
+        if node.label.startswith("conv_transpose"):
+            rows = rows.transpose(0, 1)
+        flat = rows.reshape(rows.shape[0], -1)
+        bias = node.bias
+        return (flat if bias is None else torch.cat([flat, bias.detach()[:, None]], 1)).clone()
+
+    def _show_outgoing(self, layer: str) -> torch.Tensor:
+        index = self._layers[layer].outgoing
+        if index is None:
+            raise UnsupportedError(f"layer {layer!r} is not read by one affine operation, so it has no outgoing weights")
+        node = self.graph[index]
+        return outgoing_matrix(node.weight.detach(), self.features[layer].shape[1], node.label).clone()
+
+    def _show_amplitudes(self, layer: str) -> torch.Tensor:
+        return self._show_outgoing(layer).norm(dim=0) * self._show_weights(layer).norm(dim=1)
+
+    def _show_sample_weights(self, layer: str | None = None) -> torch.Tensor | None:
+        if self._sample_weights is None:
+            return None
+        samples = sum(call.size for call in self._calls)
+        w = torch.as_tensor(self._sample_weights, dtype=torch.float64, device=self.outputs.device)
+        if w.shape != (samples,):
+            raise ArgumentError(f"sample_weights must have shape ({samples},), got {tuple(w.shape)}")
+        if layer is None:
+            return w
+        positions = self.features[layer].shape[0] // samples
+        return w.repeat_interleave(positions) / positions
+
+    def _show_outputs(self) -> torch.Tensor:
+        return self.outputs
+
+    def _show_labels(self) -> Any:
+        parts = [call.y for call in self._calls]
+        if any(part is None for part in parts):
+            raise UnsupportedError("this needs targets; pass y, or a loader of pairs (x, y)")
+        return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else parts[0]
+
+    def _show_targets(self) -> torch.Tensor:
+        y = self._show_labels()
+        if not isinstance(y, torch.Tensor):
+            raise UnsupportedError(f"targets must be a tensor, got {type(y).__name__}")
+        if not y.is_floating_point() and y.ndim == 1:
+            return torch.nn.functional.one_hot(y.long(), self.outputs.shape[1]).to(self.outputs)
+        flat = y.reshape(len(y), -1).to(self.outputs)
+        if flat.shape != self.outputs.shape:
+            raise ArgumentError(f"y must match the outputs, of shape {tuple(self.outputs.shape)}, got {tuple(flat.shape)}")
+        return flat
+
+    def _show_loss(self) -> Callable[[Any, Any], torch.Tensor]:
+        if self.loss is not None:
+            return self.loss
+        y = self._show_labels()
+        if isinstance(y, torch.Tensor) and y.is_floating_point():
+            return torch.nn.functional.mse_loss
+        return torch.nn.functional.cross_entropy
+
+    def _show_model(self) -> nn.Module:
+        return self.model
+
+    def _show_inputs(self) -> Any:
+        if len(self._calls) > 1 or len(self._calls[0].args) != 1 or self._calls[0].kwargs:
+            parts = [call.args[0] for call in self._calls if len(call.args) == 1 and not call.kwargs]
+            if len(parts) != len(self._calls) or not all(isinstance(p, torch.Tensor) for p in parts):
+                raise UnsupportedError("this needs a model of one input tensor")
+            return torch.cat(parts)
+        return self._calls[0].args[0]
+
+    def _show_architecture(self) -> Architecture:
+        return self.architecture
+
+    def _show_parameters(self) -> torch.Tensor:
+        trainable = [p.detach().reshape(-1) for p in self.model.parameters() if p.requires_grad]
+        if not trainable:
+            raise UnsupportedError("the model has no trainable parameter")
+        return torch.cat(trainable).clone()
+
+    def _show_gradients(self) -> Mapping[str, torch.Tensor]:
+        from theodolite.lens.derivatives import loss_gradients
+
+        return loss_gradients(self)
+
+    def _show_hvp(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        from theodolite.lens.derivatives import hessian_product
+
+        return hessian_product(self)
+
+    def _show_jacobian(self) -> torch.Tensor:
+        from theodolite.lens.derivatives import parameter_jacobian
+
+        return parameter_jacobian(self.model, self._show_inputs())
+
+    def _show_input_jacobian(self) -> torch.Tensor:
+        from theodolite.lens.derivatives import input_jacobian
+
+        return input_jacobian(self.model, self._show_inputs())
+
+    def _show_tangent_kernel(self) -> torch.Tensor:
+        from theodolite.lens.kernel import tangent_kernel
+
+        return tangent_kernel(self.model, self._show_inputs())
+
+    def __repr__(self) -> str:
+        samples = sum(call.size for call in self._calls)
+        return f"Lens({type(self.model).__name__}, {samples} samples, layers {', '.join(self._layers)})"
+
+
+def _value(graph: Graph, ref: Any) -> torch.Tensor:
+    value = graph.values[ref.index]
+    return value if ref.item is None else value[ref.item]

@@ -1,0 +1,281 @@
+"""Gaussian expectations E f(√q z) and E f(u) g(v) in float64, for smooth and for kinked functions.
+
+Composite Gauss–Legendre rules, split at the kinks of the functions and graded to the width of their features, so that the error is
+that of rounding whatever q is. For two correlated Gaussians the rule is laid out in the sum and difference coordinates, in which
+the boundary layer of width √(1 − |c|) next to the diagonal is a rectangle: it is resolved at every correlation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from theodolite.core.errors import ArgumentError, NumericalError
+from theodolite.maths.activation import Activation, identify
+from theodolite.maths.resolution import Array
+
+__all__ = ["bivariate", "check_correlation", "check_variance", "expectation", "integrate", "rule"]
+
+#: Half-width of the window in standard deviations: the Gaussian's mass outside is 4e-33.
+WINDOW = 12.0
+#: Window for integrands that grow like exponentials; the density underflows beyond.
+WIDE_WINDOW = 36.0
+#: Breaks of the Gaussian weight itself, between which it is a low-degree polynomial.
+_WEIGHT_BREAKS = np.array([-WINDOW, -8.0, -5.0, -2.5, 0.0, 2.5, 5.0, 8.0, WINDOW])
+_WIDE_BREAKS = np.arange(-WIDE_WINDOW, WIDE_WINDOW + 1.0, 3.0)
+#: Nodes per panel in one dimension, and in each of two.
+NODES, NODES_2D = 32, 24
+#: Largest number of function values held at once.
+_CHUNK = 2_000_000
+
+
+@cache
+def _legendre(n: int) -> tuple[Array, Array]:
+    return np.polynomial.legendre.leggauss(n)
+
+
+def density(z: Array) -> Array:
+    """The standard Gaussian density."""
+    return np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+
+def check_variance(q: Any, name: str = "q", *, positive: bool = False) -> Array:
+    """``q`` as a float64 array, refused unless finite and not negative (or positive).
+
+    Raises:
+        ArgumentError: complex, NaN, infinite or negative entries, or zeros where ``positive``.
+    """
+    values = np.asarray(q)
+    if np.iscomplexobj(values) or values.dtype == object:
+        raise ArgumentError(f"{name} must be real, got dtype {values.dtype}")
+    values = values.astype(np.float64)
+    bad = ~np.isfinite(values) | (values <= 0 if positive else values < 0)
+    if bad.any():
+        rule_ = "positive and finite" if positive else "a variance: finite and not negative"
+        raise ArgumentError(f"{name} must be {rule_}, got {values[bad].flat[0]}")
+    return values
+
+
+def check_correlation(c: Any, name: str = "c") -> Array:
+    """``c`` as a float64 array in [−1, 1], where rounding beyond the ends is clipped.
+
+    Raises:
+        ArgumentError: complex or non-finite entries, or |c| > 1 + 1e-9.
+    """
+    values = np.asarray(c)
+    if np.iscomplexobj(values) or values.dtype == object:
+        raise ArgumentError(f"{name} must be real, got dtype {values.dtype}")
+    values = values.astype(np.float64)
+    bad = ~(np.abs(values) <= 1.0 + 1e-9)
+    if bad.any():
+        raise ArgumentError(f"{name} must be a correlation in [-1, 1], got {values[bad].flat[0]}")
+    return np.clip(values, -1.0, 1.0)
+
+
+def rule(q: Any, *activations: Activation, window: float = WINDOW) -> tuple[Array, Array]:
+    """Nodes z and weights w with E F(z) ≈ Σ w F(z) for every F(z) made of the ``activations`` at x = √q z.
+
+    Args:
+        q: variances, any shape.
+        activations: the functions whose kinks and features the rule must respect.
+        window: half-width in standard deviations.
+
+    Returns:
+        (z, w): arrays of shape ``q.shape + (n,)``; the weights hold the Gaussian density.
+
+    Example:
+        >>> z, w = rule(2.0, identify("relu"))
+        >>> round(float(w @ np.maximum(np.sqrt(2.0) * z, 0) ** 2), 14)
+        1.0
+    """
+    q = np.asarray(q, dtype=np.float64)
+    root = np.sqrt(np.maximum(q, 1e-300))[..., None]
+    radius = window * math.sqrt(max(float(q.max(initial=0.0)), 1e-300))
+    weight_breaks = _WEIGHT_BREAKS if window == WINDOW else _WIDE_BREAKS
+    parts = [np.broadcast_to(weight_breaks, (*q.shape, len(weight_breaks)))]
+    with np.errstate(over="ignore"):
+        parts += [np.clip(activation.panels(radius) / root, -window, window) for activation in activations]
+    breaks = np.sort(np.concatenate(parts, axis=-1), axis=-1)
+    if q.ndim == 0 or q.size == 1:
+        breaks = np.unique(breaks).reshape(*q.shape, -1)
+    x, weight = _legendre(NODES)
+    half = 0.5 * np.diff(breaks, axis=-1)[..., None]
+    z = (0.5 * (breaks[..., 1:] + breaks[..., :-1]))[..., None] + half * x
+    z = z.reshape(*q.shape, -1)
+    return z, (half * weight).reshape(*q.shape, -1) * density(z)
+
+
+def integrate(integrand: Callable[[Array, Array], Array], q: Any, *activations: Activation) -> Array:
+    """E F(√q z, z), batched over q, where F is made of ``activations`` at its first argument.
+
+    Args:
+        integrand: (x, z) -> values of the same shape.
+        q: variances, any shape.
+        activations: the functions inside ``integrand``.
+
+    Returns:
+        Array of the shape of q.
+
+    Raises:
+        NumericalError: the integrand grows so fast that its expectation is infinite or dominated by |z| > 36.
+    """
+    q = np.asarray(q, dtype=np.float64)
+    flat = q.ravel()
+    out = np.empty_like(flat)
+    step = 1 if not flat.size else max(1, _CHUNK // (NODES * 60))
+    # Neighbours in size share a radius, so that small variances do not carry the panels of large ones.
+    order = np.argsort(flat)
+    for start in range(0, len(flat), step):
+        part = order[start : start + step]
+        out[part] = _integrate(integrand, flat[part], activations)
+    return out.reshape(q.shape)
+
+
+def _integrate(integrand: Callable[[Array, Array], Array], q: Array, activations: tuple[Activation, ...]) -> Array:
+    for window in (WINDOW, WIDE_WINDOW):
+        z, w = rule(q, *activations, window=window)
+        with np.errstate(over="ignore", invalid="ignore"):
+            terms = w * integrand(np.sqrt(q)[:, None] * z, z)
+            total = terms.sum(-1)
+            size = np.abs(terms).sum(-1)
+            edge = np.abs(terms * (np.abs(z) > window - 1.0)).sum(-1)
+        if np.isfinite(total).all() and (edge <= 1e-14 * size).all():
+            return total
+    worst = float(q[~np.isfinite(total) | (edge > 1e-14 * size)][0])
+    names = ", ".join(a.name for a in activations)
+    raise NumericalError(
+        f"the Gaussian expectation of {names} at variance q = {worst:.6g} is infinite or lies beyond 36 standard deviations: "
+        "the activation grows too fast; bound it, or keep the variance small"
+    )
+
+
+def expectation(function: Any, q: Any) -> Any:
+    """E f(√q z), z a standard Gaussian, batched over q.
+
+    Split at the kinks and jumps of f, to about 1e-14 relative to E|f|.
+
+    Args:
+        function: any elementwise callable (see `identify`).
+        q: variance, a number or an array.
+
+    Returns:
+        A float for a number, else an array of the shape of q.
+
+    Raises:
+        ArgumentError: q is not a variance, or f is not elementwise.
+        NumericalError: the expectation is infinite.
+
+    Cost: about 500 evaluations of f per q.
+
+    Example:
+        >>> import torch
+        >>> round(expectation(lambda x: torch.relu(x) ** 2, 3.0), 12)
+        1.5
+    """
+    variance = check_variance(q)
+    activation = identify(function)
+    value = integrate(lambda x, z: activation.function(x), variance, activation)
+    return float(value) if variance.ndim == 0 else value
+
+
+def bivariate(first: Any, second: Any, q1: Any, q2: Any, c: Any) -> Any:
+    """E f(u) g(v) for Gaussians u, v of variances q1, q2 and correlation c, batched.
+
+    In coordinates u = √q1 (a s + b t), v = √q2 (a s − b t), a² = (1 + c)/2, b² = (1 − c)/2, with s, t independent, the inner
+    integral over t is split where u or v crosses a kink, and the outer one where these crossings meet and around the layers of
+    width b/a that a kink leaves. Absolute error about 1e-13 of √(E f² E g²), from c = 0 to |c| = 1 − 1e-16 and at |c| = 1.
+
+    Args:
+        first: f, any elementwise callable.
+        second: g, likewise.
+        q1: variance of u.
+        q2: variance of v.
+        c: correlation in [−1, 1]; the three broadcast.
+
+    Returns:
+        A float when all are numbers, else an array of their common shape.
+
+    Raises:
+        ArgumentError: arguments out of range.
+
+    Cost: 10⁴ to 3·10⁵ evaluations per entry; for many entries use `theodolite.maths.dual.dual`.
+
+    Example:
+        >>> import torch
+        >>> round(bivariate(torch.erf, torch.erf, 1.0, 2.0, 0.5), 12), round(2 / np.pi * np.arcsin(np.sqrt(2) / np.sqrt(15)), 12)
+        (0.237901563208, 0.237901563208)
+    """
+    f, g = identify(first), identify(second)
+    v1, v2, corr = check_variance(q1, "q1"), check_variance(q2, "q2"), check_correlation(c)
+    v1, v2, corr = np.broadcast_arrays(v1, v2, corr)
+    out = np.empty(corr.size)
+    for i, entry in enumerate(zip(v1.ravel(), v2.ravel(), corr.ravel(), strict=True)):
+        out[i] = _bivariate(f, g, *map(float, entry))
+    return float(out[0]) if corr.ndim == 0 else out.reshape(corr.shape)
+
+
+def _bivariate(f: Activation, g: Activation, q1: float, q2: float, c: float) -> float:
+    mirrored = c < 0.0
+    r1, r2 = math.sqrt(q1), math.sqrt(q2)
+    flip = -1.0 if mirrored else 1.0
+    if abs(c) == 1.0:
+        return _on_diagonal(f, g, r1, r2 * flip)
+    a, b = math.sqrt(0.5 * (1.0 + abs(c))), math.sqrt(0.5 * (1.0 - abs(c)))
+    # Breaks in units of standard deviations; the second function is mirrored where the correlation is negative.
+    reach = WINDOW * (a + b)
+    u, v = _in_units(f.panels(reach * r1), r1), flip * _in_units(g.panels(reach * r2), r2)
+    u_kinks, v_kinks = _in_units(np.array(f.splits), r1), flip * _in_units(np.array(g.splits), r2)
+    s, ws = _nodes(_outer_breaks(u, v, u_kinks, v_kinks, a, b))
+    inner = np.concatenate([(u - a * s[:, None]) / b, (a * s[:, None] - v) / b], axis=1)
+    inner = np.concatenate([np.broadcast_to(_WEIGHT_BREAKS, (len(s), len(_WEIGHT_BREAKS))), np.clip(inner, -WINDOW, WINDOW)], 1)
+    inner.sort(axis=1)
+    low, high = inner[:, :-1], inner[:, 1:]
+    row, panel = np.nonzero(high - low > 1e-15)
+    low, high, s = low[row, panel], high[row, panel], s[row]
+    x, weight = _legendre(NODES_2D)
+    total = 0.0
+    for start in range(0, len(row), _CHUNK // NODES_2D):
+        part = slice(start, start + _CHUNK // NODES_2D)
+        half = 0.5 * (high[part] - low[part])[:, None]
+        t = 0.5 * (high[part] + low[part])[:, None] + half * x
+        level = a * s[part, None]
+        values = f.function(r1 * (level + b * t)) * g.function(flip * r2 * (level - b * t))
+        total += float(ws[row[part]] @ ((values * density(t)) @ weight * half[:, 0]))
+    return total
+
+
+def _in_units(points: Array, root: float) -> Array:
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scaled = points / root if root > 0 else np.where(points == 0, 0.0, np.copysign(np.inf, points))
+    return np.clip(scaled, -1e12, 1e12)
+
+
+def _outer_breaks(u: Array, v: Array, u_kinks: Array, v_kinks: Array, a: float, b: float) -> Array:
+    """Breaks in s: the weight's, the features', the layers of the kinks, and the places where two kinks meet."""
+    layers = (b / a) * np.array([-10.0, -6.0, -3.0, 0.0, 3.0, 6.0, 10.0])
+    kinks = np.concatenate([u_kinks, v_kinks]) / a
+    meetings = ((u_kinks[:, None] + v_kinks[None, :]) / (2.0 * a)).ravel()
+    points = np.concatenate([_WEIGHT_BREAKS, u / a, v / a, (kinks[:, None] + layers).ravel(), meetings])
+    breaks = np.unique(np.clip(points, -WINDOW, WINDOW))
+    return breaks[np.concatenate([[True], np.diff(breaks) > 1e-15])]
+
+
+def _nodes(breaks: Array) -> tuple[Array, Array]:
+    x, weight = _legendre(NODES_2D)
+    half = 0.5 * np.diff(breaks)[:, None]
+    z = (0.5 * (breaks[1:] + breaks[:-1])[:, None] + half * x).ravel()
+    return z, (half * weight).ravel() * density(z)
+
+
+def _on_diagonal(f: Activation, g: Activation, r1: float, r2: float) -> float:
+    """E f(r1 z) g(r2 z), where r2 is negative for correlation −1."""
+    parts = [_WEIGHT_BREAKS, _in_units(f.panels(WINDOW * r1), r1), np.sign(r2) * _in_units(g.panels(WINDOW * abs(r2)), abs(r2))]
+    breaks = np.unique(np.clip(np.concatenate(parts), -WINDOW, WINDOW))
+    x, weight = _legendre(NODES)
+    half = 0.5 * np.diff(breaks)[:, None]
+    z = (0.5 * (breaks[1:] + breaks[:-1])[:, None] + half * x).ravel()
+    return float(((half * weight).ravel() * density(z)) @ (f.function(r1 * z) * g.function(r2 * z)))

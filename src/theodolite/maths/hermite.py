@@ -1,0 +1,104 @@
+"""Hermite coefficients of an activation, and Gaussian covariances from them by Mehler's formula.
+
+E φ(√q1 u) φ(√q2 v) = Σ_n a_n(q1) a_n(q2) cⁿ,  a_n(q) = E φ(√q z) h_n(z),  h_n the normalised probabilists' Hermite polynomials.
+
+By Parseval E φ² = Σ a_n², so the energy that is missing after N terms bounds the error at every correlation. For an analytic φ it
+falls like exp(−const √(N/q)); for a kinked one like a power of N, and quadrature is used instead.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from theodolite.maths.activation import Activation
+from theodolite.maths.gaussian import WINDOW, density
+from theodolite.maths.resolution import Array
+
+__all__ = ["MOST_TERMS", "hermite_coefficients", "slope_coefficients"]
+
+#: Terms after which the series is given up.
+MOST_TERMS = 1536
+#: Missing energy, relative to E φ² and E φ′², up to which a series counts as converged.
+TOLERANCE = 3e-14
+
+
+def _rule(q_most: float, terms: int) -> tuple[Array, Array]:
+    """Uniform panels on the window, fine enough for h_n with n ≤ terms and for features of width 1/√q."""
+    width = min(1.0, 40.0 / math.sqrt(max(terms, 1)), 1.5 / math.sqrt(max(q_most, 1e-12)))
+    count = 2 * math.ceil(WINDOW / width)
+    edges = np.linspace(-WINDOW, WINDOW, count + 1)
+    x, w = np.polynomial.legendre.leggauss(32)
+    half = 0.5 * np.diff(edges)[:, None]
+    z = (0.5 * (edges[1:] + edges[:-1])[:, None] + half * x).ravel()
+    return z, (half * w).ravel()
+
+
+def hermite_coefficients(activation: Activation, q: Array) -> tuple[Array, bool]:
+    """Coefficients a_n(q) of a smooth activation for several variances at once.
+
+    Args:
+        activation: φ; one with kinks or jumps is not converged by definition.
+        q: variances, shape (m,).
+
+    Returns:
+        (a, converged): array (m, N), N chosen so that the energies of φ and φ′ are complete to 3e-14; and whether N ≤ 1536 did.
+
+    Cost: O(N · nodes · m), about 10 ms for one variance and N = 500.
+
+    Example:
+        >>> from theodolite.maths.activation import identify
+        >>> a, converged = hermite_coefficients(identify("tanh"), np.array([1.0]))
+        >>> converged, round(float((a**2).sum()), 12)
+        (True, 0.394294490398)
+    """
+    q = np.asarray(q, dtype=np.float64)
+    if activation.splits or not q.size:
+        return np.zeros((q.size, 1)), False
+    terms = 64
+    while True:
+        z, w = _rule(float(q.max()), terms)
+        # sqrt of the density on both factors keeps the recursion within range at every n.
+        root = np.sqrt(density(z))
+        x = np.sqrt(q)[:, None] * z
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = activation.function(x) * (w * root)
+            energy = (activation.function(x) ** 2) @ (w * density(z))
+            slope_energy = q * ((activation.derivative(x) ** 2) @ (w * density(z)))
+        if not np.isfinite(values).all():
+            return np.zeros((q.size, 1)), False
+        a = values @ _basis(z, root, terms).T
+        missing = energy - (a**2).sum(1)
+        slope_missing = slope_energy - ((a**2) @ np.arange(terms))
+        small = (missing <= TOLERANCE * energy) & (slope_missing <= 4 * TOLERANCE * slope_energy + 1e-300)
+        if small.all():
+            return a, True
+        if terms >= MOST_TERMS or not _worthwhile(missing / energy, terms):
+            return a, False
+        terms = min(2 * terms, MOST_TERMS)
+
+
+def _worthwhile(missing: Array, terms: int) -> bool:
+    """Whether exp(−const √N) decay, extrapolated from the energy missing now, can be complete within `MOST_TERMS`."""
+    worst = max(float(missing.max()), 1e-16)
+    if worst >= 0.5:
+        return False
+    return math.log(worst) * math.sqrt(MOST_TERMS / terms) < math.log(TOLERANCE) + 4.0
+
+
+def _basis(z: Array, root: Array, terms: int) -> Array:
+    """h_n(z) √density for n < terms, by the three-term recursion z h_n = √(n+1) h_{n+1} + √n h_{n−1}."""
+    basis = np.empty((terms, len(z)))
+    basis[0] = root
+    if terms > 1:
+        basis[1] = z * root
+    for n in range(1, terms - 1):
+        basis[n + 1] = (z * basis[n] - math.sqrt(n) * basis[n - 1]) / math.sqrt(n + 1.0)
+    return basis
+
+
+def slope_coefficients(a: Array, q: Array) -> Array:
+    """Coefficients of φ′(√q z): √q d_n = √(n+1) a_{n+1}."""
+    n = np.arange(1, a.shape[1])
+    return a[:, 1:] * np.sqrt(n) / np.sqrt(np.maximum(q, 1e-300))[:, None]

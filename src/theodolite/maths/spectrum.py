@@ -1,0 +1,105 @@
+"""Spectra of mass (Gram) matrices with their resolution: float64 Gram where it is enough, SVD where it is not.
+
+For weighted features A = diag(√w) Φ the mass matrix is M = AᵀA, so λ_i(M) = σ_i(A)². Two ways to the eigenvalues:
+
+* Gram: one matrix product and a symmetric eigen-solve. Eigenvalues are off by up to about n·u·λ_1 (u = 1.1e-16).
+* SVD of A after a QR: singular values are off by up to about √n·u·σ_1, so eigenvalues resolve down to about n·u²·λ_1.
+
+Rounding that the features carry from their own dtype (float32 activations) perturbs singular values by up to u_dtype·‖A‖_F and is
+part of the resolution of both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from theodolite.core.arrays import as_float64
+from theodolite.core.errors import ArgumentError
+
+__all__ = ["Spectrum", "gram", "gram_spectrum", "singular_spectrum", "weighted"]
+
+#: Safety factor on the rounding model u·n·λ_1 of a symmetric eigen-solve.
+SAFETY = 8.0
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of a mass matrix with their resolution.
+
+    Attributes:
+        eigenvalues: (…, n), descending, not negative.
+        sigma_error: (…,) bound on the error of a singular value from the features' own rounding and, for SVD, from the solve.
+        floor: (…,) bound on the error of an eigenvalue from the Gram matrix's rounding (0 for SVD).
+    """
+
+    eigenvalues: torch.Tensor
+    sigma_error: torch.Tensor
+    floor: torch.Tensor
+
+    def resolution(self) -> torch.Tensor:
+        """Least eigenvalue that can be told from zero, (…,)."""
+        return self.floor + self.sigma_error**2
+
+    def count_above(self, threshold: torch.Tensor) -> torch.Tensor:
+        """Number of eigenvalues strictly greater than ``threshold`` (…,)."""
+        return (self.eigenvalues > threshold[..., None]).sum(-1)
+
+    def count_interval(self, threshold: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Least and greatest number of true eigenvalues above ``threshold`` that the resolution allows."""
+        root = threshold.clamp_min(0).sqrt()
+        high_bar = (root + self.sigma_error) ** 2 + self.floor
+        low_bar = (root - self.sigma_error).clamp_min(0) ** 2 - self.floor
+        return self.count_above(high_bar), (self.eigenvalues > low_bar[..., None]).sum(-1)
+
+
+def weighted(features: torch.Tensor, weights: torch.Tensor | None, center: bool = False) -> torch.Tensor:
+    """A = diag(√w) Φ, (…, N, n); w = 1/N when ``weights`` is None; ``center`` subtracts the weighted mean first."""
+    samples = features.shape[-2]
+    if center:
+        if weights is None:
+            features = features - features.mean(-2, keepdim=True)
+        else:
+            share = (weights / weights.sum(-1, keepdim=True))[..., None]
+            features = features - (share * features).sum(-2, keepdim=True)
+    if weights is None:
+        return features / samples**0.5
+    return features * weights.sqrt()[..., None]
+
+
+def gram(scaled: torch.Tensor) -> torch.Tensor:
+    """M = AᵀA for A of shape (…, N, n)."""
+    if scaled.ndim == 2 and scaled.device.type == "cpu":
+        # numpy hands X.T @ X to a symmetric rank-k update: half the work of a general product.
+        array = scaled.detach().numpy()
+        return torch.from_numpy(array.T @ array)
+    return scaled.mT @ scaled
+
+
+def gram_spectrum(matrix: torch.Tensor, feature_dtype: torch.dtype = torch.float64) -> Spectrum:
+    """Spectrum of mass matrices (…, n, n) by a symmetric eigen-solve, negative rounding clamped to zero."""
+    matrix = as_float64(matrix, "matrix", at_least=2)
+    n = matrix.shape[-1]
+    if matrix.shape[-2] != n:
+        raise ArgumentError(f"matrix must be square, got shape {tuple(matrix.shape)}")
+    eigenvalues = torch.linalg.eigvalsh(matrix).flip(-1).clamp_min(0)
+    trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
+    floor = SAFETY * torch.finfo(torch.float64).eps * n * eigenvalues[..., 0]
+    return Spectrum(eigenvalues, _feature_rounding(feature_dtype) * trace.sqrt(), floor)
+
+
+def singular_spectrum(scaled: torch.Tensor, feature_dtype: torch.dtype = torch.float64) -> Spectrum:
+    """Spectrum of AᵀA from the singular values of A (…, N, n), after a QR when A is tall; zeros complete it when N < n."""
+    samples, n = scaled.shape[-2:]
+    square = torch.linalg.qr(scaled, mode="r").R if samples > n else scaled
+    sigma = torch.linalg.svdvals(square)
+    trace = (sigma**2).sum(-1)
+    error = _feature_rounding(feature_dtype) * trace.sqrt() + SAFETY * torch.finfo(torch.float64).eps * n**0.5 * sigma[..., 0]
+    if samples < n:
+        sigma = torch.cat([sigma, sigma.new_zeros((*sigma.shape[:-1], n - samples))], -1)
+    return Spectrum(sigma**2, error, torch.zeros_like(trace))
+
+
+def _feature_rounding(dtype: torch.dtype) -> float:
+    return 0.0 if dtype == torch.float64 else torch.finfo(dtype).eps / 2

@@ -1,0 +1,278 @@
+"""Directions of initial condensation, predicted from the data alone, before any training."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from theodolite.core.arrays import as_float64
+from theodolite.core.errors import ArgumentError, TheodoliteWarning
+from theodolite.theory.condensation.predict.circle import Extrema, monomial_extrema, sector_extrema
+from theodolite.theory.condensation.predict.multiplicity import LeadingTerm, leading_term
+from theodolite.theory.condensation.predict.sphere import Potential, attractors
+
+__all__ = ["Directions", "predict_directions"]
+
+Array = npt.NDArray[np.float64]
+
+#: Eigenvalues nearer than this share of the largest, and moments smaller than this share of their terms, are degenerate.
+DEGENERATE = 1e-9
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Attracting orientations of the initial stage, strongest first.
+
+    Attributes:
+        vectors: (K, D) unit orientations (w, b)/‖(w, b)‖; both signs are listed.
+        sign: (K,) sign of the outgoing weight of the neurons that are drawn there.
+        strength: (K,) the extremal value Φ(u) = (1/n) Σ_i y_i φ(u·x_i), φ(z) = z^p, or the one-sided leading term at a kink.
+        growing: (K,) whether neurons there grow (sign · coefficient · Φ > 0); others shrink and turn away.
+        basin: (K,) share of the sphere that flows there, for neurons of that sign: sums to one over each sign, less what
+            ends at no isolated orientation (dead sectors, half-stable points).
+        p: multiplicity; None at a kink.
+        method: how they were found: ``p = 1``, ``p = 2``, ``roots``, ``sectors``, ``power iteration`` or ``flow``.
+        centred: whether the target's mean was subtracted, because σ(0) ≠ 0.
+    """
+
+    vectors: Array
+    sign: npt.NDArray[np.int_]
+    strength: Array
+    growing: npt.NDArray[np.bool_]
+    basin: Array
+    p: int | None
+    method: str
+    centred: bool
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def count(self) -> int:
+        """Number of distinct growing orientations: what a trained network shows."""
+        return len(_distinct(self.vectors[self.growing], lines=False))
+
+    @property
+    def lines(self) -> int:
+        """Number of distinct lines that they span, an orientation and its opposite being one."""
+        return len(_distinct(self.vectors[self.growing], lines=True))
+
+    @property
+    def angles(self) -> Array:
+        """(K,) angles atan2(b, w) for one-dimensional inputs.
+
+        Raises:
+            ArgumentError: the orientations do not lie in the plane.
+        """
+        if self.vectors.shape[1] != 2:
+            raise ArgumentError(f"angles exist for one-dimensional inputs only, got orientations in R^{self.vectors.shape[1]}")
+        return np.arctan2(self.vectors[:, 1], self.vectors[:, 0])
+
+    def __str__(self) -> str:
+        head = f"{self.count} growing orientations on {self.lines} lines ({self.method})"
+        rows = [
+            f"  sign {s:+d}  Φ = {value:+.4g}  basin {share:.3f}  {'grows' if grows else 'shrinks'}"
+            for s, value, share, grows in zip(self.sign, self.strength, self.basin, self.growing, strict=True)
+        ]
+        return "\n".join([head, *rows])
+
+
+def predict_directions(
+    x: Any, y: Any, activation: Callable[[Any], Any] | str, *, starts: int = 2048, seed: int = 0
+) -> Directions:
+    """Orientations to which the neurons of a small two-layer network condense at the initial stage of training.
+
+    While f ≈ 0 the residual is −y, and with σ(z) ≈ σ(0) + c z^p each orientation follows u′ = sgn(a c) |·| P_u ∇Φ(u),
+    Φ(u) = (1/n) Σ_i y_i (u·x_i)^p: neurons with a·c > 0 go to local maxima of Φ on the sphere, the others to local minima, and
+    they grow iff a·c·Φ > 0. Closed forms: p = 1: ± Σ y_i x_i; p = 2: extremal eigenvectors of (1/n) Σ y_i x_i x_iᵀ;
+    one-dimensional inputs: roots of a polynomial of degree p; kinks (ReLU) in one dimension: activation sectors. Else the
+    projected flow is followed from ``starts`` uniform orientations and polished by the tensor power method with adaptive shift
+    (kinks: by an active set). If σ(0) ≠ 0 the output's mean is fitted first, and the centred target y − mean(y) is used.
+
+    Domain: gradient flow, or neuron-wise normalised gradient descent, while |w·x| is far below ``multiplicity(σ).radius`` and the
+    loss has hardly moved. Adam follows the sign of the gradient instead. With several seeds of flow from unequal amplitudes the
+    strongest direction may hide the others. The bound of 2p orientations holds for p ≤ 2 and for one-dimensional inputs.
+
+    Args:
+        x: (n,) or (n, d) inputs; the bias is folded in as (x, 1).
+        y: (n,) or (n, 1) targets.
+        activation: elementwise callable or name.
+        starts: number of starts of the flow (the basins' standard error is below 1/(2 √starts)).
+        seed: of the starts.
+
+    Returns:
+        `Directions`, strongest first, growing ones before shrinking ones.
+
+    Raises:
+        ArgumentError: shapes that do not fit, several outputs, or a NaN in x or y.
+        UnsupportedError: the activation jumps at zero or is constant near it.
+
+    Warns:
+        TheodoliteWarning: the moment tensor is degenerate (zero, isotropic, or with equal extremal eigenvalues), so that the
+            extrema are not isolated and no direction is preferred; or a kinked activation is not 1-homogeneous.
+
+    Cost: closed forms O(n d²); kinks in one dimension O(n²); else O(starts · n · d) per step, 380 steps.
+
+    Source: Zhou et al. (2022), Thm 1–2 for p = 1 and one-dimensional inputs; Maennel et al. (2018) for ReLU; the rest is the
+    same field's extrema, by Kolda & Mayo (2014).
+
+    Example:
+        >>> import torch
+        >>> found = predict_directions([[-1.0], [0.0], [2.0]], [1.0, 0.5, 1.0], torch.tanh)
+        >>> found.vectors.round(3).tolist(), found.sign.tolist()
+        ([[0.371, 0.928], [-0.371, -0.928]], [1, -1])
+    """
+    inputs, targets = _data(x, y)
+    if starts < 1:
+        raise ArgumentError(f"starts must be at least 1, got {starts}")
+    term, found = leading_term(activation)
+    centred = abs(found.value_at_zero) > 1e-12
+    if centred:
+        targets = targets - targets.mean()
+    if found.kink:
+        _check_homogeneous(activation, term)
+    c = 1.0 if found.p is None else float(np.sign(found.coefficient))
+    dimension = inputs.shape[1]
+    degenerate = False
+    if found.p == 1:
+        parts, method, degenerate = _first_moment(inputs, targets), "p = 1", False
+        degenerate = not parts
+    elif found.p == 2:
+        parts, degenerate = _second_moment(inputs, targets)
+        method = "p = 2"
+    elif dimension == 2 and (found.p is not None or term.order == 1):
+        extrema, degenerate = (
+            sector_extrema(inputs, targets, term) if found.p is None else monomial_extrema(inputs, targets, found.p)
+        )
+        parts, method = _on_the_circle(extrema), "sectors" if found.p is None else "roots"
+    else:
+        parts, degenerate = _by_flow(Potential(inputs, targets, term), starts, seed)
+        method = "flow" if found.p is None else "power iteration"
+    if degenerate:
+        warnings.warn(
+            f"the moment tensor of order {term.order} is degenerate"
+            + (" (of the centred target)" if centred else "")
+            + ": it vanishes, is isotropic, or has extrema that are not isolated, so that part or all of the sphere prefers no "
+            "direction; perturb the targets, or do not expect condensation there",
+            TheodoliteWarning,
+            stacklevel=2,
+        )
+    vectors = np.array([v for v, _, _ in parts]).reshape(-1, dimension)
+    maximum = np.array([is_max for _, is_max, _ in parts], dtype=bool)
+    strength = Potential(inputs, targets, term).value(vectors)
+    kind = np.where(maximum, 1, -1)
+    scale = Potential(inputs, targets, term).size
+    growing = kind * strength > 1e-10 * scale
+    order = np.lexsort((-kind, -np.abs(strength).round(12), ~growing))
+    basin = np.array([share for _, _, share in parts])
+    return Directions(
+        vectors[order],
+        (kind * int(c))[order],
+        strength[order],
+        growing[order],
+        basin[order],
+        found.p,
+        method,
+        centred,
+    )
+
+
+Parts = list[tuple[Array, bool, float]]  # orientation, whether it is a maximum, basin
+
+
+def _data(x: Any, y: Any) -> tuple[Array, Array]:
+    """Inputs (n, d + 1) with the bias folded in, and targets (n,), checked."""
+    inputs = as_float64(x, "x", at_least=1)
+    targets = as_float64(y, "y", at_least=1)
+    inputs = inputs[:, None] if inputs.ndim == 1 else inputs.reshape(len(inputs), -1)
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim != 1:
+        raise ArgumentError(
+            f"y must have one number per sample, got shape {tuple(targets.shape)}; predict each output by itself, y[:, k]"
+        )
+    if len(inputs) != len(targets) or not len(inputs):
+        raise ArgumentError(f"x and y must have the same positive number of samples, got {len(inputs)} and {len(targets)}")
+    array = inputs.detach().cpu().numpy()
+    return np.concatenate([array, np.ones((len(array), 1))], axis=1), targets.detach().cpu().numpy()
+
+
+def _check_homogeneous(activation: Any, term: LeadingTerm) -> None:
+    from theodolite.maths.activation import identify
+
+    z = np.linspace(-3, 3, 25)
+    function = identify(activation).function
+    values = function(z) - function(np.zeros(1))
+    if np.abs(values - term.value(z)).max() > 1e-9 * max(1.0, np.abs(values).max()):
+        warnings.warn(
+            "the activation has a kink at zero and is not positively homogeneous: directions are those of its leading one-sided "
+            "term, valid only while |w·x| is small",
+            TheodoliteWarning,
+            stacklevel=3,
+        )
+
+
+def _first_moment(x: Array, y: Array) -> Parts:
+    moment = y @ x / len(y)
+    length = np.linalg.norm(moment)
+    if length <= DEGENERATE * np.mean(np.abs(y) * np.linalg.norm(x, axis=1)) or length == 0.0:
+        return []
+    return [(moment / length, True, 1.0), (-moment / length, False, 1.0)]
+
+
+def _second_moment(x: Array, y: Array) -> tuple[Parts, bool]:
+    matrix = (x.T * y) @ x / len(y)
+    values, vectors = np.linalg.eigh(matrix)
+    scale = max(np.abs(values).max(), np.mean(np.abs(y) * (x**2).sum(1)) * 1e-3)
+    parts: Parts = []
+    for k, neighbour, is_max in ((-1, -2, True), (0, 1, False)):
+        if abs(values[k] - values[neighbour]) <= DEGENERATE * scale:
+            continue
+        v = vectors[:, k] * np.copysign(1.0, vectors[np.argmax(np.abs(vectors[:, k])), k])
+        parts += [(v, is_max, 0.5), (-v, is_max, 0.5)]
+    return parts, len(parts) < 4
+
+
+def _on_the_circle(extrema: Extrema) -> Parts:
+    parts: Parts = []
+    for angles, basins, is_max in (
+        (extrema.maxima, extrema.basin_maxima, True),
+        (extrema.minima, extrema.basin_minima, False),
+    ):
+        parts += [(np.array([np.cos(t), np.sin(t)]), is_max, float(b)) for t, b in zip(angles, basins, strict=True)]
+    return parts
+
+
+def _by_flow(potential: Potential, starts: int, seed: int) -> tuple[Parts, bool]:
+    import torch
+
+    from theodolite.core.seed import generator
+
+    shape = (starts, potential.x.shape[1])
+    uniform = torch.randn(shape, generator=generator(seed, "condensation.predict_directions"), dtype=torch.float64).numpy()
+    uniform /= np.linalg.norm(uniform, axis=1, keepdims=True)
+    if potential.size == 0.0:
+        return [], True
+    maxima = attractors(potential, uniform)
+    parts: Parts = [(v, True, float(b)) for v, b in zip(maxima.vectors, maxima.basin, strict=True)]
+    term = potential.term
+    if term.smooth and term.order % 2:  # Φ(−u) = −Φ(u): minima are the opposites of the maxima
+        parts += [(-v, False, b) for v, _, b in list(parts)]
+        return parts, maxima.flat or not parts
+    minima = attractors(Potential(potential.x, -potential.y, term), uniform)
+    parts += [(v, False, float(b)) for v, b in zip(minima.vectors, minima.basin, strict=True)]
+    return parts, maxima.flat or minima.flat or not parts
+
+
+def _distinct(vectors: Array, *, lines: bool) -> list[Array]:
+    """Representatives of orientations (or lines) that differ by more than 1e-4."""
+    kept: list[Array] = []
+    for v in vectors:
+        if not any(np.linalg.norm(v - k) < 1e-4 or (lines and np.linalg.norm(v + k) < 1e-4) for k in kept):
+            kept.append(v)
+    return kept

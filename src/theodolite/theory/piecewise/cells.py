@@ -1,0 +1,185 @@
+"""Batches of convex cells with their facets, and the compiled cutters that split them, one per dimension.
+
+A cell of a batch owns a range of vertices and a range of facets. For d = 1 facet 0 is the lower end and facet 1 the upper end; for
+d = 2 facet i joins vertex i to the next one; for d ≥ 3 bit f of a vertex's mask says that it lies on facet f of its cell.
+
+A facet's label says where it comes from: −1 − k for facet k of the domain, otherwise the pattern column of the switch that flips
+across it, plus, between two candidates of a maximum, (1 + column of the other candidate) · 2³².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from theodolite.theory.piecewise.domains import Chart
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+__all__ = ["PAIR", "Cells", "Cut", "first_cell", "label_columns", "split_cells"]
+
+#: Factor of the second column in a label.
+PAIR = 1 << 32
+
+#: Unit roundoff of float64.
+UNIT = 2.0**-53
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """A batch of R convex cells.
+
+    Attributes:
+        points: (V, d + 1): vertices and their error radius.
+        starts: (R + 1,): vertex ranges.
+        facets: (F, d + 2): a·t + c on the facet's hyperplane, and the bound on its error.
+        labels: (F,).
+        facet_starts: (R + 1,): facet ranges.
+        masks: (V, words): facets through a vertex, 64 to a word (d ≥ 3; no columns otherwise).
+    """
+
+    points: Array
+    starts: Array
+    facets: Array
+    labels: Array
+    facet_starts: Array
+    masks: Array
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return self.points.shape[1] - 1
+
+    def part(self, low: int, high: int) -> Cells:
+        """Cells ``low`` to ``high``."""
+        v, w = self.starts[low], self.starts[high]
+        f, g = self.facet_starts[low], self.facet_starts[high]
+        return Cells(
+            self.points[v:w],
+            self.starts[low : high + 1] - v,
+            self.facets[f:g],
+            self.labels[f:g],
+            self.facet_starts[low : high + 1] - f,
+            self.masks[v:w],
+        )
+
+    def select(self, index: Array) -> Cells:
+        """Cells ``index``, in that order."""
+        v, starts = _ranges(self.starts, index)
+        f, facet_starts = _ranges(self.facet_starts, index)
+        return Cells(self.points[v], starts, self.facets[f], self.labels[f], facet_starts, self.masks[v])
+
+    @classmethod
+    def join(cls, batches: Sequence[Cells]) -> Cells:
+        """One batch of several."""
+        if len(batches) == 1:
+            return batches[0]
+        arrays = {}
+        words = max(b.masks.shape[1] for b in batches)
+        for name in (f.name for f in fields(cls)):
+            parts = [getattr(b, name) for b in batches]
+            if name.endswith("starts"):
+                ends = np.cumsum([0] + [p[-1] for p in parts])
+                arrays[name] = np.concatenate([[0], *(p[1:] + e for p, e in zip(parts, ends, strict=False))])
+            elif name == "masks":
+                arrays[name] = np.concatenate([np.pad(p, ((0, 0), (0, words - p.shape[1]))) for p in parts])
+            else:
+                arrays[name] = np.concatenate(parts)
+        return cls(**arrays)
+
+
+def _ranges(starts: Array, index: Array) -> tuple[Array, Array]:
+    """Positions of the ranges ``index`` one after the other, and their new starts."""
+    lengths = np.diff(starts)[index]
+    fresh = np.concatenate([[0], np.cumsum(lengths)])
+    return np.repeat(starts[:-1][index] - fresh[:-1], lengths) + np.arange(fresh[-1]), fresh
+
+
+def label_columns(labels: Array) -> tuple[Array, Array]:
+    """The pattern columns of labels: (first, second), −1 where there is none."""
+    own = labels >= 0
+    return np.where(own, labels % PAIR, -1), np.where(own, labels // PAIR - 1, -1)
+
+
+def first_cell(chart: Chart) -> Cells:
+    """A domain's chart as a batch of one cell."""
+    corners = chart.corners
+    dim = chart.dim
+    size = np.abs(corners).max() if len(corners) else 0.0
+    points = np.concatenate([corners, np.zeros((len(corners), 1))], axis=1)
+    rows = chart.halfspaces
+    error = 4 * UNIT * (np.abs(rows[:, :-1]).sum(axis=1) * size + np.abs(rows[:, -1]))
+    facets = np.concatenate([rows, error[:, None]], axis=1)
+    labels = -1 - np.arange(len(rows))
+    masks = np.zeros((len(corners), 0), dtype=np.uint64)
+    if dim == 2 and chart.is_box:  # corners go (low, low), (high, low), (high, high), (low, high)
+        order = np.array([2, 1, 3, 0])
+        facets, labels = facets[order], labels[order]
+    if dim >= 3:
+        grid = np.stack(np.meshgrid(*[[0, 1]] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
+        bits = (np.uint64(1) << (2 * np.arange(dim) + grid).astype(np.uint64)).sum(axis=1, dtype=np.uint64)
+        masks = bits[:, None]
+    ends = np.array([0, len(corners)])
+    return Cells(points, ends, facets, labels.astype(np.int64), np.array([0, len(rows)]), masks)
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """What came of a batch: the parts, their parents, the side of every line on which they lie, and what stayed undecided.
+
+    Attributes:
+        cells: the parts.
+        parents: (parts,).
+        bits: (parts, m): 1 where a·t + c > 0 inside.
+        undecided: (R,): parents for which some sign was below the resolution (only where certificates are wanted).
+    """
+
+    cells: Cells
+    parents: Array
+    bits: Array
+    undecided: Array
+
+
+def split_cells(cells: Cells, rows: Array, errors: Array, labels: Array, keep: Array, certified: bool) -> Cut:
+    """Cut every cell by its own hyperplanes, in order.
+
+    Args:
+        cells: the batch.
+        rows: (R, d + 1, m): the hyperplanes of every cell.
+        errors: (m,): bound on the error of the values of a hyperplane's function on the domain.
+        labels: (m,).
+        keep: (m,): 0 keeps both sides; 1 keeps the side ≥ 0, and all where the function vanishes; 2 keeps the side ≥ 0, nothing
+            where it vanishes.
+        certified: report parents with an undecided sign instead of taking it for zero.
+    """
+    rows = np.ascontiguousarray(rows)
+    labels = labels.astype(np.int64)
+    if cells.dim == 2:
+        from theodolite.maths.polygons import subdivide_polygons
+
+        points, facets, tags, starts, parents, bits, undecided = subdivide_polygons(
+            cells.points, cells.facets, cells.labels, cells.starts, rows, errors, labels, keep, certified
+        )
+        masks = np.zeros((len(points), 0), dtype=np.uint64)
+        return Cut(Cells(points, starts, facets, tags, starts, masks), parents, bits, undecided)
+    if cells.dim == 1:
+        from theodolite.maths.intervals import subdivide_intervals
+
+        points, facets, tags, parents, bits, undecided = subdivide_intervals(
+            cells.points, cells.facets, cells.labels, rows, errors, labels, keep, certified
+        )
+        starts = 2 * np.arange(len(parents) + 1)
+        masks = np.zeros((len(points), 0), dtype=np.uint64)
+        return Cut(Cells(points, starts, facets, tags, starts, masks), parents, bits, undecided)
+    from theodolite.maths.polytopes import subdivide_polytopes
+
+    points, masks, starts, facets, tags, facet_starts, parents, bits, undecided = subdivide_polytopes(
+        cells.points, cells.masks, cells.starts, cells.facets, cells.labels, cells.facet_starts, rows, errors, labels, keep, certified
+    )
+    return Cut(Cells(points, starts, facets, tags, facet_starts, masks), parents, bits, undecided)

@@ -1,0 +1,290 @@
+"""Domains on which a piecewise-linear network is taken apart: boxes, segments, polylines, planar slices, polygons.
+
+A domain has its own coordinates t ∈ ℝᵈ and consists of *charts*: convex polytopes on which the input is affine, x = E t + o.
+Only a polyline has more than one chart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from theodolite.core.arrays import as_float64
+from theodolite.core.errors import ArgumentError
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+__all__ = ["Chart", "Domain", "box", "polygon", "polyline", "segment", "slice2d"]
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A convex piece of a domain.
+
+    Attributes:
+        embedding: E, (D, d).
+        origin: o, (D,).
+        halfspaces: (F, d + 1): rows (a, c) with a·t + c ≥ 0 inside.
+        vertices: (k, d); counter-clockwise for d = 2; a box keeps only its two extreme corners, see ``is_box``.
+        is_box: whether the piece is the box between ``vertices[0]`` and ``vertices[1]``.
+    """
+
+    embedding: Array
+    origin: Array
+    halfspaces: Array
+    vertices: Array
+    is_box: bool
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return self.halfspaces.shape[1] - 1
+
+    @property
+    def start(self) -> Array:
+        """The input as an affine map of t, (1, d + 1, D)."""
+        return np.concatenate([self.embedding.T, self.origin[None, :]])[None]
+
+    @property
+    def corners(self) -> Array:
+        """All vertices, (k, d)."""
+        if not self.is_box:
+            return self.vertices
+        if self.dim == 1:
+            return self.vertices
+        grid = np.stack(np.meshgrid(*self.vertices.T, indexing="ij"), axis=-1).reshape(-1, self.dim)
+        return grid[[0, 2, 3, 1]] if self.dim == 2 else grid
+
+    def contains(self, points: Array, slack: float = 0.0) -> Array:
+        """Which of ``points`` (N, d) lie in the closed piece, (N,)."""
+        values = points @ self.halfspaces[:, :-1].T + self.halfspaces[:, -1]
+        return (values >= -slack).all(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """A domain of exact enumeration; made by `box`, `segment`, `polyline`, `slice2d` and `polygon`.
+
+    Attributes:
+        kind: how it was made.
+        charts: its convex pieces.
+        input_shape: shape of one input as the network takes it, or None where only the number of coordinates is known.
+    """
+
+    kind: str
+    charts: tuple[Chart, ...]
+    input_shape: tuple[int, ...]
+
+    @property
+    def dim(self) -> int:
+        """Number of the domain's own coordinates."""
+        return self.charts[0].dim
+
+    @property
+    def input_size(self) -> int:
+        """Number of coordinates of the input space."""
+        return len(self.charts[0].origin)
+
+    @property
+    def volume(self) -> float:
+        """Length, area or volume in the domain's own coordinates."""
+        return float(sum(_volume(chart) for chart in self.charts))
+
+    def to_input(self, points: Any) -> Array:
+        """Points of the domain, (..., d), as inputs, (..., D)."""
+        t = as_float64(points, "points", at_least=1).numpy()
+        if t.shape[-1] != self.dim:
+            raise ArgumentError(f"points must have {self.dim} coordinates in the last dimension, got shape {t.shape}")
+        flat = t.reshape(-1, self.dim)
+        out = np.empty((len(flat), self.input_size))
+        for chart, mine in zip(self.charts, self.split(flat), strict=True):
+            out[mine] = flat[mine] @ chart.embedding.T + chart.origin
+        return out.reshape(*t.shape[:-1], self.input_size)
+
+    def split(self, points: Array) -> list[Array]:
+        """For each chart, which of ``points`` (N, d) belong to it; each point to one (outside ones to the nearest by order)."""
+        if len(self.charts) == 1:
+            return [np.ones(len(points), dtype=bool)]
+        which = np.clip(np.floor(points[:, 0]).astype(int), 0, len(self.charts) - 1)
+        return [which == k for k in range(len(self.charts))]
+
+    def contains(self, points: Array, slack: float = 0.0) -> Array:
+        """Which of ``points`` (N, d) lie in the closed domain."""
+        inside = np.zeros(len(points), dtype=bool)
+        for chart in self.charts:
+            inside |= chart.contains(points, slack)
+        return inside
+
+    def __repr__(self) -> str:
+        return f"{self.kind} (d = {self.dim}, input shape {self.input_shape})"
+
+
+def _volume(chart: Chart) -> float:
+    if chart.is_box:
+        return float(np.prod(chart.vertices[1] - chart.vertices[0]))
+    x, y = chart.vertices.T
+    return float(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+
+
+def _vector(value: Any, name: str) -> tuple[Array, tuple[int, ...]]:
+    tensor = as_float64(np.asarray(value, dtype=np.float64) if not hasattr(value, "detach") else value.double(), name, at_least=1)
+    return tensor.detach().cpu().numpy().reshape(-1), tuple(tensor.shape)
+
+
+def _box_chart(low: Array, high: Array, embedding: Array, origin: Array) -> Chart:
+    dim = len(low)
+    halfspaces = np.zeros((2 * dim, dim + 1))
+    for k in range(dim):
+        halfspaces[2 * k, [k, dim]] = 1.0, -low[k]
+        halfspaces[2 * k + 1, [k, dim]] = -1.0, high[k]
+    return Chart(embedding, origin, halfspaces, np.stack([low, high]), is_box=True)
+
+
+def box(low: Any, high: Any, dim: int | None = None) -> Domain:
+    """The box {x : low ≤ x ≤ high} of the input space itself.
+
+    Args:
+        low: a number, or an array of the input's shape.
+        high: likewise.
+        dim: number of coordinates, needed where ``low`` and ``high`` are numbers.
+
+    Raises:
+        ArgumentError: low ≥ high somewhere, shapes that differ, or a missing or contradicting ``dim``.
+
+    Example:
+        >>> box(-1, 1, dim=2).volume
+        4.0
+        >>> box([0, 0, 0], [1, 2, 3]).volume
+        6.0
+    """
+    scalar = np.ndim(low) == 0 and np.ndim(high) == 0
+    if scalar and dim is None:
+        raise ArgumentError("dim must be given when low and high are numbers, e.g. box(-1, 1, dim=2)")
+    if dim is not None and (isinstance(dim, bool) or int(dim) != dim or dim < 1):
+        raise ArgumentError(f"dim must be a positive integer, got {dim!r}")
+    shape = (int(dim),) if scalar and dim is not None else np.broadcast_shapes(np.shape(low), np.shape(high))
+    lower, upper = (_vector(np.broadcast_to(_plain(v), shape), n)[0] for v, n in ((low, "low"), (high, "high")))
+    if dim is not None and len(lower) != dim:
+        raise ArgumentError(f"dim must agree with low and high, got dim={dim} for {len(lower)} coordinates")
+    if not (lower < upper).all():
+        k = int(np.argmin(lower < upper))
+        raise ArgumentError(f"low must be below high in every coordinate, got [{lower[k]:g}, {upper[k]:g}] in coordinate {k}")
+    size = len(lower)
+    return Domain("box", (_box_chart(lower, upper, np.eye(size), np.zeros(size)),), shape)
+
+
+def _plain(value: Any) -> Any:
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+
+
+def segment(a: Any, b: Any) -> Domain:
+    """The straight segment a + t (b − a), t ∈ [0, 1], in any input space.
+
+    Args:
+        a: one input (of the shape that the network takes).
+        b: another, of the same shape.
+
+    Raises:
+        ArgumentError: shapes that differ, or a = b.
+
+    Example:
+        >>> segment([0.0, 0.0], [3.0, 4.0]).to_input([[0.5]])
+        array([[1.5, 2. ]])
+    """
+    return _polyline([a, b], "segment")
+
+
+def polyline(points: Any) -> Domain:
+    """The polygonal path through m inputs: coordinate t ∈ [0, m − 1], with point k at t = k.
+
+    A region that the path leaves at one of the points counts once per straight piece, since its map of t differs.
+
+    Args:
+        points: m inputs, an array (m, …) or a list.
+
+    Example:
+        >>> polyline([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]]).to_input([[1.5]])
+        array([[1., 1.]])
+    """
+    points = list(points)
+    if len(points) < 2:
+        raise ArgumentError(f"points must hold at least 2 inputs, got {len(points)}")
+    return _polyline(points, "polyline")
+
+
+def _polyline(points: list[Any], kind: str) -> Domain:
+    vectors = [_vector(p, "points" if kind == "polyline" else "a and b") for p in points]
+    shapes = {shape for _, shape in vectors}
+    if len(shapes) > 1:
+        raise ArgumentError(f"the inputs of a {kind} must have one shape, got {sorted(shapes)}")
+    charts = []
+    for k, ((p, _), (q, _)) in enumerate(zip(vectors, vectors[1:], strict=False)):
+        if np.array_equal(p, q):
+            raise ArgumentError(f"consecutive inputs of a {kind} must differ, got the same input at positions {k} and {k + 1}")
+        step = q - p
+        charts.append(_box_chart(np.array([float(k)]), np.array([k + 1.0]), step[:, None], p - k * step))
+    return Domain(kind, tuple(charts), shapes.pop())
+
+
+def slice2d(origin: Any, u: Any, v: Any, extent: float = 1.0) -> Domain:
+    """The planar slice {origin + s·u + t·v : |s|, |t| ≤ extent} of any input space.
+
+    Areas and gradients are in the coordinates (s, t); they are those of the plane itself when u and v are orthonormal.
+
+    Args:
+        origin: the input at the centre.
+        u: first direction, of the same shape.
+        v: second direction.
+        extent: half the side of the square of coordinates.
+
+    Raises:
+        ArgumentError: shapes that differ, parallel directions, or extent ≤ 0.
+
+    Example:
+        >>> slice2d([0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], extent=2.0).volume
+        16.0
+    """
+    (o, shape), (first, shape_u), (second, shape_v) = (_vector(w, n) for w, n in ((origin, "origin"), (u, "u"), (v, "v")))
+    if not shape == shape_u == shape_v:
+        raise ArgumentError(f"origin, u and v must have one shape, got {shape}, {shape_u} and {shape_v}")
+    if not (np.isfinite(extent) and extent > 0):
+        raise ArgumentError(f"extent must be positive and finite, got {extent!r}")
+    if len(o) < 2 or np.linalg.matrix_rank(np.stack([first, second])) < 2:
+        raise ArgumentError("u and v must be linearly independent; they span no plane")
+    side = np.full(2, float(extent))
+    return Domain("slice2d", (_box_chart(-side, side, np.stack([first, second], axis=1), o),), shape)
+
+
+def polygon(vertices: Any) -> Domain:
+    """A convex polygon in a two-dimensional input space.
+
+    Args:
+        vertices: (k, 2), in order around the polygon, in either sense; no three consecutive ones on a line.
+
+    Raises:
+        ArgumentError: fewer than three vertices, or vertices that do not go around a convex polygon once.
+
+    Example:
+        >>> polygon([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]).volume
+        2.0
+    """
+    corners = as_float64(np.asarray(_plain(vertices), dtype=np.float64), "vertices", ndim=2).numpy()
+    if len(corners) < 3 or corners.shape[1] != 2:
+        raise ArgumentError(f"vertices must have shape (k, 2) with k ≥ 3, got {corners.shape}")
+    edges = np.roll(corners, -1, axis=0) - corners
+    after = np.roll(edges, -1, axis=0)
+    turns = edges[:, 0] * after[:, 1] - edges[:, 1] * after[:, 0]
+    if turns.sum() < 0:
+        corners = corners[::-1].copy()
+        edges = np.roll(corners, -1, axis=0) - corners
+        after = np.roll(edges, -1, axis=0)
+        turns = edges[:, 0] * after[:, 1] - edges[:, 1] * after[:, 0]
+    angles = np.arctan2(turns, (edges * after).sum(axis=1))
+    if not (turns > 0).all() or angles.sum() > 2 * np.pi + 1e-6:
+        raise ArgumentError("vertices must go once around a strictly convex polygon; split a non-convex one into convex pieces")
+    normals = np.stack([-edges[:, 1], edges[:, 0]], axis=1)
+    halfspaces = np.concatenate([normals, -(normals * corners).sum(axis=1, keepdims=True)], axis=1)
+    chart = Chart(np.eye(2), np.zeros(2), halfspaces, corners, is_box=False)
+    return Domain("polygon", (chart,), (2,))

@@ -1,0 +1,367 @@
+"""What a layer's features show: ε-rank and the other effective dimensions, all from one spectrum.
+
+Convention: features Φ are (…, N, n), one row per sample and one column per neuron; the mass matrix is M = Φᵀ diag(w) Φ with
+w = 1/N unless quadrature weights are given (`theodolite.maths.quadrature` has rules with the Lebesgue or the probability measure).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import torch
+
+from theodolite.core.arrays import as_float64, as_given
+from theodolite.core.errors import ArgumentError, TheodoliteWarning
+from theodolite.core.measurement import Judgement, Observation
+from theodolite.core.quantity import quantity
+from theodolite.maths.spectrum import SAFETY, Spectrum, gram, gram_spectrum, singular_spectrum, weighted
+
+__all__ = [
+    "effective_rank",
+    "epsilon_rank",
+    "numerical_rank",
+    "participation_ratio",
+    "rank_interval",
+    "seed_epsilon_rank",
+    "spectrum",
+    "stable_rank",
+]
+
+Mode = Literal["absolute", "relative", "function"]
+
+
+def spectrum(features: Any, weights: Any = None, *, center: bool = False, method: Literal["svd", "gram"] = "svd") -> Any:
+    """Eigenvalues of the mass matrix M = Φᵀ diag(w) Φ, in descending order.
+
+    Args:
+        features: Φ, (…, N, n).
+        weights: quadrature weights, (N,) or (…, N), not negative; None is the empirical measure w = 1/N.
+        center: subtract the weighted mean of each neuron first (then M is a covariance matrix).
+        method: ``"svd"`` resolves eigenvalues down to about n u² λ_1, ``"gram"`` down to about n u λ_1 but several times faster.
+
+    Returns:
+        (…, n) eigenvalues, not negative.
+
+    Raises:
+        ArgumentError: non-finite or integer features, negative weights, shapes that do not match, no neurons.
+
+    Cost:
+        O(N n²) time; ``"gram"`` needs O(n²) memory beside the features.
+
+    Reference:
+        yang2024 §2.
+
+    Example:
+        >>> spectrum([[1.0, 1.0], [1.0, -1.0], [1.0, 1.0], [1.0, -1.0]]).tolist()
+        [1.0, 1.0]
+    """
+    phi, w, dtype = _checked(features, weights)
+    scaled = weighted(phi, w, center)
+    found = gram_spectrum(gram(scaled), dtype) if method == "gram" else singular_spectrum(scaled, dtype)
+    return as_given(found.eigenvalues, features, weights)
+
+
+def rank_interval(
+    features: Any,
+    weights: Any = None,
+    *,
+    eps: float = 1e-3,
+    mode: Mode = "absolute",
+    outgoing: Any = None,
+    allow_underdetermined: bool = False,
+) -> tuple[Any, Any]:
+    """Least and greatest ε-rank that rounding of the features and of the eigen-solve allows.
+
+    Same arguments as `epsilon_rank`; both ends are equal when no eigenvalue lies within the resolution of ε.
+
+    Returns:
+        (low, high), each of shape (…) and integer.
+
+    Example:
+        >>> low, high = rank_interval([[1.0, 0.0], [0.0, 1e-9]], eps=1e-3)
+        >>> int(low), int(high)
+        (1, 1)
+    """
+    found, threshold = _resolved(features, weights, eps, mode, outgoing, allow_underdetermined)
+    low, high = found.count_interval(threshold)
+    return as_given(low, features, weights), as_given(high, features, weights)
+
+
+def judge_epsilon_rank(seen: Observation) -> Judgement:
+    """Redundant neurons, or neurons that are nearly all alike."""
+    width, r = seen.facts["width"], round(seen.value)
+    if r <= max(1, width // 16):
+        advice = (
+            f"only {r} of {width} neurons are linearly independent at ε; use rank.uniform_density_init_ or a larger weight scale"
+        )
+        return Judgement("collapsed", advice, "bad")
+    if r < width:
+        advice = f"{width - r} of {width} neurons are redundant at ε; rank.prune removes them with an error certificate"
+        return Judgement("redundant", advice, "note")
+    return Judgement("full", "", "good")
+
+
+@quantity(
+    symbol="r_ε",
+    reference="yang2024 §2",
+    fill={"weights": "sample_weights"},
+    interval=rank_interval,
+    judge=judge_epsilon_rank,
+)
+def epsilon_rank(
+    features: Any,
+    weights: Any = None,
+    *,
+    eps: float = 1e-3,
+    mode: Mode = "absolute",
+    outgoing: Any = None,
+    allow_underdetermined: bool = False,
+) -> Any:
+    """ε-rank: the number of eigenvalues of the mass matrix Φᵀ diag(w) Φ strictly greater than ε.
+
+    It is not invariant under φ → cφ, β → β/c, an exact symmetry of ReLU networks; hence three modes.
+
+    Args:
+        features: Φ, (…, N, n).
+        weights: quadrature weights, (N,) or (…, N), not negative; None is the empirical measure w = 1/N. The paper integrates
+            with the Lebesgue measure of the domain: multiply by its volume, or use a rule of `theodolite.maths.quadrature`.
+        eps: the threshold ε > 0.
+        mode: ``"absolute"`` λ_i > ε (the paper); ``"relative"`` λ_i > ε λ_1; ``"function"`` for the functions β_j φ_j that the
+            output is made of (with ``outgoing``), or for φ_j/‖φ_j‖ (without).
+        outgoing: β, (n,) or (n, K): outgoing weights, for ``mode="function"``.
+        allow_underdetermined: accept fewer samples than neurons; the rank is then at most N.
+
+    Returns:
+        (…) integers.
+
+    Raises:
+        ArgumentError: bad features or weights, ε ≤ 0, N < n without ``allow_underdetermined``, or ``outgoing`` that does not fit.
+
+    Warns:
+        TheodoliteWarning: ε lies below what the features' own rounding resolves; see `rank_interval`.
+
+    Cost:
+        O(N n²): a float64 Gram matrix where ε is above its noise floor, else QR and SVD of the weighted features.
+
+    Reference:
+        yang2024 §2.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.linspace(-1, 1, 101)[:, None]
+        >>> int(epsilon_rank(np.cos(x * np.arange(8)), eps=1e-3))
+        4
+    """
+    found, threshold = _resolved(features, weights, eps, mode, outgoing, allow_underdetermined)
+    return found.count_above(threshold)
+
+
+@quantity(symbol="erank", reference="roy2007", fill={"weights": "sample_weights"})
+def effective_rank(
+    features: Any, weights: Any = None, *, center: bool = False, of: Literal["singular", "eigen"] = "singular"
+) -> Any:
+    """Effective rank exp(H(p)), the exponential of the entropy of the normalised spectrum.
+
+    Args:
+        features: Φ, (…, N, n).
+        weights: quadrature weights; None is the empirical measure.
+        center: subtract the mean of each neuron first.
+        of: ``"singular"`` p_i = σ_i/Σσ (Roy & Vetterli); ``"eigen"`` p_i = λ_i/Σλ.
+
+    Returns:
+        (…) values in [1, n]; 0 where all features vanish.
+
+    Reference:
+        roy2007 Def. 1.
+
+    Example:
+        >>> round(float(effective_rank([[1.0, 0.0], [0.0, 1.0]])), 12)
+        2.0
+    """
+    eigenvalues = _eigenvalues(features, weights, center)
+    mass = eigenvalues.sqrt() if of == "singular" else eigenvalues
+    total = mass.sum(-1, keepdim=True)
+    p = mass / torch.where(total > 0, total, 1.0)
+    entropy = -torch.special.xlogy(p, p).sum(-1)
+    return torch.where(total[..., 0] > 0, entropy.exp(), 0.0)
+
+
+@quantity(symbol="srank", reference="roy2007", fill={"weights": "sample_weights"})
+def stable_rank(features: Any, weights: Any = None, *, center: bool = False) -> Any:
+    """Stable rank tr(M)/λ_1 = ‖A‖_F²/‖A‖₂² of the weighted features A.
+
+    Args:
+        features: Φ, (…, N, n).
+        weights: quadrature weights; None is the empirical measure.
+        center: subtract the mean of each neuron first.
+
+    Returns:
+        (…) values in [1, n]; 0 where all features vanish.
+
+    Example:
+        >>> float(stable_rank([[2.0, 0.0], [0.0, 1.0]]))
+        1.25
+    """
+    eigenvalues = _eigenvalues(features, weights, center)
+    largest = eigenvalues[..., 0]
+    return eigenvalues.sum(-1) / torch.where(largest > 0, largest, 1.0)
+
+
+@quantity(symbol="PR", reference="roy2007", fill={"weights": "sample_weights"})
+def participation_ratio(features: Any, weights: Any = None, *, center: bool = False) -> Any:
+    """Participation ratio (Σλ)²/Σλ² of the mass matrix's eigenvalues; needs no eigen-solve: (tr M)²/‖M‖_F².
+
+    Args:
+        features: Φ, (…, N, n).
+        weights: quadrature weights; None is the empirical measure.
+        center: subtract the mean of each neuron first (the convention of neuroscience).
+
+    Returns:
+        (…) values in [1, n]; 0 where all features vanish.
+
+    Example:
+        >>> float(participation_ratio([[1.0, 0.0], [0.0, 1.0]]))
+        2.0
+    """
+    phi, w, _ = _checked(features, weights)
+    matrix = gram(weighted(phi, w, center))
+    trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
+    square = (matrix**2).sum((-2, -1))
+    return trace**2 / torch.where(square > 0, square, 1.0)
+
+
+@quantity(symbol="rank", reference="gu1996", fill={"weights": "sample_weights"})
+def numerical_rank(features: Any, weights: Any = None, *, center: bool = False) -> Any:
+    """Numerical rank #{σ_i > max(N, n) u σ_1} of the weighted features, u the unit roundoff of the features' dtype.
+
+    Args:
+        features: Φ, (…, N, n).
+        weights: quadrature weights; None is the empirical measure.
+        center: subtract the mean of each neuron first.
+
+    Returns:
+        (…) integers in [0, n].
+
+    Example:
+        >>> int(numerical_rank([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]]))
+        1
+    """
+    phi, w, dtype = _checked(features, weights)
+    sigma = singular_spectrum(weighted(phi, w, center)).eigenvalues.sqrt()
+    bar = max(phi.shape[-2:]) * torch.finfo(dtype).eps * sigma[..., :1]
+    return (sigma > bar).sum(-1)
+
+
+def seed_epsilon_rank(features: Any, g: Any, eps: float = 1e-3) -> int:
+    """The recipe of the source notes, kept for comparison: sort samples by the mean of g, then a trapezoid rule of constant step.
+
+    The rule is only right when the mean of g over its columns is an equispaced grid in one dimension; elsewhere the result depends on
+    the scale of g. Use `epsilon_rank` with weights of `theodolite.maths.quadrature` instead.
+
+    Args:
+        features: Φ, (N, n).
+        g: values (N, d) whose row means order the samples and set the step (max − min)/(N − 1 + 1e-8).
+        eps: the threshold ε.
+
+    Returns:
+        The number of eigenvalues of DᵀWD greater than ε.
+
+    Cost:
+        O(N n²), without the dense N × N weight matrix of the original.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.linspace(-1, 1, 50)[:, None]
+        >>> seed_epsilon_rank(np.cos(x * np.arange(6)), x)
+        4
+    """
+    phi, _, _ = _checked(features, None)
+    values = as_float64(g, "g", ndim=2)
+    if values.shape[0] != phi.shape[0] or phi.ndim != 2:
+        raise ArgumentError(f"g must have one row per sample of features {tuple(phi.shape)}, got {tuple(values.shape)}")
+    order, index = values.mean(1).sort()
+    step = (order[-1] - order[0]) / (len(order) - 1 + 1e-8)
+    w = torch.full_like(order, float(step))
+    w[0] = w[-1] = step / 2
+    matrix = gram(weighted(phi[index], w))
+    return int((torch.linalg.eigvalsh(matrix) > eps).sum())
+
+
+def _checked(features: Any, weights: Any) -> tuple[torch.Tensor, torch.Tensor | None, torch.dtype]:
+    """Features and weights as float64 tensors, and the dtype that the features came in."""
+    phi = as_float64(features, "features", at_least=2)
+    dtype = features.dtype if isinstance(features, torch.Tensor) else torch.float64
+    if not isinstance(features, torch.Tensor) and getattr(features, "dtype", None) is not None:
+        dtype = torch.from_numpy(features[..., :0]).dtype
+    if phi.shape[-1] == 0 or phi.shape[-2] == 0:
+        raise ArgumentError(f"features must hold at least one sample and one neuron, got shape {tuple(phi.shape)}")
+    if weights is None:
+        return phi, None, dtype
+    w = as_float64(weights, "weights", at_least=1).to(phi.device)
+    if w.shape[-1] != phi.shape[-2]:
+        raise ArgumentError(f"weights must have one entry per sample, {phi.shape[-2]}, got shape {tuple(w.shape)}")
+    if bool((w < 0).any()):
+        raise ArgumentError(f"weights must not be negative, got a minimum of {w.min().item()}; use a rule with positive weights")
+    return phi, w, dtype
+
+
+def _eigenvalues(features: Any, weights: Any, center: bool) -> torch.Tensor:
+    phi, w, dtype = _checked(features, weights)
+    return gram_spectrum(gram(weighted(phi, w, center)), dtype).eigenvalues
+
+
+def _resolved(
+    features: Any, weights: Any, eps: float, mode: str, outgoing: Any, allow_underdetermined: bool
+) -> tuple[Spectrum, torch.Tensor]:
+    """The spectrum that decides the ε-rank, by the cheapest method that resolves ε, and the threshold (…)."""
+    phi, w, dtype = _checked(features, weights)
+    samples, n = phi.shape[-2:]
+    if not eps > 0:
+        raise ArgumentError(f"eps must be positive, got {eps}")
+    if mode not in ("absolute", "relative", "function"):
+        raise ArgumentError(f"mode must be 'absolute', 'relative' or 'function', got {mode!r}")
+    if outgoing is not None and mode != "function":
+        raise ArgumentError(f"outgoing weights are used by mode='function' only, got mode={mode!r}")
+    if samples < n and not allow_underdetermined:
+        raise ArgumentError(
+            f"features has fewer samples than neurons, N={samples} < n={n}, so the rank is bounded by N; "
+            "give more samples, or pass allow_underdetermined=True"
+        )
+    scaled = weighted(phi, w)
+    if mode == "function":
+        scaled = _output_functions(scaled, outgoing)
+    found = gram_spectrum(gram(scaled), dtype)
+    threshold = _threshold(found, eps, mode)
+    # The Gram matrix squares the condition number: below its floor only the singular values of A itself can tell.
+    if bool((threshold <= 1e3 * found.floor / SAFETY).any()):
+        found = singular_spectrum(scaled, dtype)
+        threshold = _threshold(found, eps, mode)
+        if bool((threshold <= found.resolution()).any()):
+            warnings.warn(
+                f"eps={eps:g} is below the resolution {found.resolution().max().item():.1e} of these {dtype} features; "
+                "the count is not meaningful there (rank_interval tells which counts are possible)",
+                TheodoliteWarning,
+                stacklevel=4,
+            )
+    return found, threshold
+
+
+def _threshold(found: Spectrum, eps: float, mode: str) -> torch.Tensor:
+    largest = found.eigenvalues[..., 0]
+    return largest * eps if mode == "relative" else torch.full_like(largest, eps)
+
+
+def _output_functions(scaled: torch.Tensor, outgoing: Any) -> torch.Tensor:
+    """Columns √w φ_j β_jk, one block of rows per output k (so their Gram is M ∘ ββᵀ); unit columns when β is not given."""
+    n = scaled.shape[-1]
+    if outgoing is None:
+        norms = scaled.norm(dim=-2, keepdim=True)
+        return scaled / torch.where(norms > 0, norms, 1.0)
+    beta = as_float64(outgoing, "outgoing", at_least=1).to(scaled.device)
+    if beta.ndim == 1:
+        beta = beta[:, None]
+    if beta.shape[-2] != n:
+        raise ArgumentError(f"outgoing must have shape ({n},) or ({n}, K), one row per neuron, got {tuple(beta.shape)}")
+    blocks = scaled[..., None, :, :] * beta.mT[..., :, None, :]  # (…, K, N, n)
+    return blocks.flatten(-3, -2)

@@ -1,0 +1,100 @@
+"""What a backend is, and the job that it is given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from theodolite.train.losses import Loss
+from theodolite.train.optimizers import Groups, Optimizer, State
+
+__all__ = ["Backend", "Job", "Segment"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What stays the same during a run: the model as functions of stacked parameters, the loss, the optimiser.
+
+    Attributes:
+        model: the stacked network (`theodolite.train.network.Network`) or stacked module.
+        loss: the loss.
+        optimizer: the optimiser.
+        groups: (weight, bias) positions per layer; empty for a user's module.
+        samples: training samples N.
+        batch: samples per step.
+        elements: elements of the largest tensor of one member.
+        dtype: dtype of the parameters.
+        device: where they live.
+        steps: length of the whole run.
+    """
+
+    model: object
+    loss: Loss
+    optimizer: Optimizer
+    groups: Groups
+    samples: int
+    batch: int
+    elements: int
+    dtype: torch.dtype
+    device: torch.device
+    steps: int
+
+
+@dataclass
+class Segment:
+    """Some members and the steps that they are to take.
+
+    Attributes:
+        params: per parameter (C, …); moved in place.
+        state: optimiser state; moved in place.
+        lr: per parameter, broadcastable to it.
+        x: (1 or C, N, …).
+        y: targets as the loss prepared them.
+        first: number of steps already taken.
+        count: steps to take.
+        batches: step -> (C, B) sample numbers; None: all samples.
+    """
+
+    params: list[Tensor]
+    state: State
+    lr: list[Tensor]
+    x: Tensor
+    y: Tensor
+    first: int
+    count: int
+    batches: Callable[[int], Tensor] | None = None
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of one step."""
+        if self.batches is None:
+            return self.x, self.y
+        chosen = self.batches(step)  # (C, B)
+        rows = torch.arange(chosen.shape[0], device=chosen.device)[:, None]
+        return _pick(self.x, rows, chosen), _pick(self.y, rows, chosen)
+
+
+def _pick(data: Tensor, rows: Tensor, chosen: Tensor) -> Tensor:
+    return data[0][chosen] if data.shape[0] == 1 else data[rows, chosen]
+
+
+class Backend(ABC):
+    """Carries segments out. ``chunk`` is the number of members that it wants at a time."""
+
+    name: str = ""
+    chunk: int = 1
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    @abstractmethod
+    def run(self, segment: Segment) -> Tensor:
+        """Take the segment's steps in place; losses before each step, (C, count)."""
+
+    @staticmethod
+    def names() -> Sequence[str]:
+        """Names of all backends."""
+        return ("eager", "compile", "numba", "cudagraph")

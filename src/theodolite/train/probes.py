@@ -1,0 +1,251 @@
+"""Probes: what is measured between segments, on views of all members at once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.core.measurement import Measurement
+from theodolite.core.needs import NEEDS
+from theodolite.core.quantity import Quantity
+from theodolite.core.registry import quantity_named
+
+if TYPE_CHECKING:
+    from theodolite.train.ensemble import Ensemble
+
+__all__ = ["Probe", "View", "find_probes"]
+
+
+class View:
+    """All members at one look. Everything is computed on first use and kept until the look is over.
+
+    Attributes:
+        ensemble: the ensemble (its rows are the members that are still looked at).
+        step: steps taken so far.
+        x: the inputs that probes see, (1 or E, N, d).
+        y: the targets as the loss prepared them, or None when the probes' inputs are not the training inputs.
+        loss: the loss.
+        initial: parameters at the start of the run.
+    """
+
+    def __init__(
+        self, ensemble: Ensemble, step: int, x: Tensor, y: Tensor | None, loss: Any, initial: Mapping[str, Tensor]
+    ) -> None:
+        self.ensemble, self.step, self.x, self.y, self.loss, self.initial = ensemble, step, x, y, loss, initial
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Name -> [E, …]."""
+        return self.ensemble.parameters
+
+    @functools.cached_property
+    def passed(self) -> Any:
+        """One forward pass of all members on ``x``."""
+        model = self.ensemble.model
+        if self.ensemble.spec is None:
+            raise UnsupportedError("an ensemble made from a module has no hidden layers of its own; probe its outputs or parameters")
+        return model.forward(list(self.parameters.values()), self.x)  # type: ignore[union-attr]
+
+    @property
+    def features(self) -> list[Tensor]:
+        """Per hidden layer (E, N, n)."""
+        return self.passed.features[1:]
+
+    @functools.cached_property
+    def outputs(self) -> Tensor:
+        """(E, N, K)."""
+        if self.ensemble.spec is None:
+            return self.ensemble.model.outputs(list(self.parameters.values()), self.x)
+        return self.passed.outputs
+
+    def weights(self, layer: str) -> Tensor:
+        """Incoming rows with the bias as last column, (E, n, d [+ 1])."""
+        return self.ensemble.weights(layer)
+
+    def show(self, need: str, layer: int) -> Any:
+        """A need of `theodolite.core.needs` with the member axis first.
+
+        Args:
+            need: its name.
+            layer: number of the hidden layer; ignored by needs of the whole network.
+
+        Raises:
+            UnsupportedError: a need that only a lens on one member can show.
+        """
+        filler = getattr(self, f"_{need}", None)
+        if filler is None:
+            raise UnsupportedError(f"an ensemble cannot show {need!r} for all members at once")
+        return filler(layer) if NEEDS[need].level == "layer" else filler()
+
+    def _features(self, layer: int) -> Tensor:
+        return self.features[layer]
+
+    def _preactivations(self, layer: int) -> Tensor:
+        return self.passed.preactivations[layer]
+
+    def _patterns(self, layer: int) -> Tensor:
+        return self.passed.preactivations[layer] > 0
+
+    def _weights(self, layer: int) -> Tensor:
+        return self.ensemble.weights(layer)
+
+    def _initial_weights(self, layer: int) -> Tensor:
+        name = self.ensemble.layers[layer]
+        weight, bias = self.initial[f"{name}.weight"], self.initial.get(f"{name}.bias")
+        return weight if bias is None else torch.cat([weight, bias[..., None]], -1)
+
+    def _outgoing(self, layer: int) -> Tensor:
+        return self.parameters[f"{self.ensemble.layers[layer + 1]}.weight"]
+
+    def _amplitudes(self, layer: int) -> Tensor:
+        return self._outgoing(layer).norm(dim=-2) * self._weights(layer).norm(dim=-1)
+
+    def _sample_weights(self) -> Tensor:
+        return torch.full((self.x.shape[1],), 1 / self.x.shape[1], dtype=self.x.dtype, device=self.x.device)
+
+    def _outputs(self) -> Tensor:
+        return self.outputs.flatten(2)
+
+    def _targets(self) -> Tensor:
+        if self.y is None:
+            raise UnsupportedError("targets are not known at other inputs than the training inputs; leave probe_inputs out")
+        if self.loss.labels:
+            classes = self.outputs.shape[-1]
+            return torch.nn.functional.one_hot(self.y, classes).to(self.x.dtype).expand(len(self.ensemble), -1, -1)
+        return self.y.flatten(2).expand(len(self.ensemble), -1, -1)
+
+    def _parameters(self) -> Tensor:
+        return torch.cat([p.flatten(1) for p in self.parameters.values()], 1)
+
+    def _initial_parameters(self) -> Tensor:
+        return torch.cat([p.flatten(1) for p in self.initial.values()], 1)
+
+    def lens(self, row: int) -> Any:
+        """A `theodolite.Lens` on one member."""
+        from theodolite.lens import Lens
+
+        x = self.x[0 if self.x.shape[0] == 1 else row]
+        y = None if self.y is None else self.y[0 if self.y.shape[0] == 1 else row]
+        return Lens(self.ensemble.member(row), x, y)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One thing to measure at every look.
+
+    Attributes:
+        name: of the variable in the record.
+        function: what is called.
+        needs: parameter -> need, filled from the view; empty: the function is given the view.
+        options: keyword arguments.
+        about: attributes of the variable.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    needs: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def layered(self) -> bool:
+        """Whether the probe is measured per hidden layer."""
+        return any(NEEDS[need].level == "layer" for need in self.needs.values())
+
+    def measure(self, view: View) -> np.ndarray:
+        """The value for all members, (E, …), or (E, layer, …) when it is measured per hidden layer."""
+        members = len(view.ensemble)
+        if not self.needs:
+            return _as_rows(self.function(view, **self.options), members, self.name)
+        if not self.layered:
+            return self._one(view, 0, members)
+        layers = len(view.ensemble.layers) - 1
+        return np.stack([self._one(view, layer, members) for layer in range(layers)], 1)
+
+    def _one(self, view: View, layer: int, members: int) -> np.ndarray:
+        try:
+            arguments = {parameter: view.show(need, layer) for parameter, need in self.needs.items()}
+        except UnsupportedError:
+            if self.layered:
+                raise
+            return np.stack([self._member(view, row) for row in range(members)])
+        return _as_rows(self.function(**arguments, **self.options), members, self.name)
+
+    def _member(self, view: View, row: int) -> np.ndarray:
+        """One member by a lens: the slow route for needs such as Jacobians."""
+        lens = view.lens(row)
+        value = self.function(**{p: getattr(lens, need) for p, need in self.needs.items()}, **self.options)
+        return _plain(value)
+
+
+def _plain(value: Any) -> np.ndarray:
+    if isinstance(value, Measurement):
+        value = float("nan") if value.value is None else value.value
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
+
+
+def _as_rows(value: Any, members: int, name: str) -> np.ndarray:
+    array = _plain(value)
+    if array.ndim == 0 or array.shape[0] != members:
+        raise ArgumentError(f"probe {name!r} must return one value per member, shape ({members}, …), got shape {array.shape}")
+    return array
+
+
+def find_probes(probes: Any) -> list[Probe]:
+    """Probes from names, (name, settings) pairs, functions, or a dict name -> any of these.
+
+    Raises:
+        UnknownNameError: no quantity of that name.
+        ArgumentError: something else, or two probes of one name.
+    """
+    if isinstance(probes, (str, Quantity)) or callable(probes):
+        probes = [probes]
+    if isinstance(probes, tuple) and len(probes) == 2 and isinstance(probes[0], str) and isinstance(probes[1], Mapping):
+        probes = [probes]
+    items: Iterable[tuple[str | None, Any]]
+    items = probes.items() if isinstance(probes, Mapping) else ((None, probe) for probe in probes)
+    found = [_find(name, what) for name, what in items]
+    names = [probe.name for probe in found]
+    if len(set(names)) < len(names):
+        raise ArgumentError(f"probes must have distinct names, got {', '.join(names)}; pass a dict name -> probe")
+    return found
+
+
+def _find(name: str | None, what: Any) -> Probe:
+    options: Mapping[str, Any] = {}
+    if isinstance(what, Sequence) and not isinstance(what, str) and len(what) == 2:
+        what, options = what
+    if isinstance(what, str):
+        what = quantity_named(what)
+    if isinstance(what, Quantity):
+        for option in options:
+            if option not in what.options:
+                raise ArgumentError(f"{what.name} has no option {option!r}; it has: {', '.join(what.options) or 'none'}")
+        about = {"symbol": what.symbol, "reference": what.reference, "description": what.summary}
+        return Probe(name or what.name, what.function, what.fill, options, about)
+    if not callable(what):
+        raise ArgumentError(f"a probe must be the name of a quantity or a function, got {what!r}")
+    label = name or getattr(what, "__name__", type(what).__name__)
+    return Probe(label, what, _named_needs(what), options)
+
+
+def _named_needs(function: Callable[..., Any]) -> dict[str, str]:
+    """Parameters of a function that are all named as needs; empty if any is not."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    required = [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if required and all(name in NEEDS for name in required):
+        return {name: name for name in required}
+    return {}
