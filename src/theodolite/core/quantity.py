@@ -91,8 +91,8 @@ class Quantity:
 
         return getattr(sibling(self.function.__module__, "predict"), self.function.__name__, None)
 
-    def measure(self, show: Callable[[str], Any], **options: Any) -> Measurement:
-        """The quantity with its needs filled by ``show(need)``, as a `Measurement` with its resolution.
+    def arguments(self, show: Callable[[str], Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        """All arguments of a call: needs filled by ``show(need)``, and options.
 
         Raises:
             UnknownNameError: an option that the quantity does not have.
@@ -100,13 +100,21 @@ class Quantity:
         for option in options:
             if option not in self.options:
                 raise unknown(f"option of {self.name}", option, self.options)
-        arguments = {parameter: show(need) for parameter, need in self.fill.items()}
-        value = self.function(**arguments, **options)
+        return {parameter: show(need) for parameter, need in self.fill.items()} | dict(options)
+
+    def value(self, show: Callable[[str], Any], **options: Any) -> Any:
+        """The bare value, without its resolution: for probes during training."""
+        return self.function(**self.arguments(show, options))
+
+    def measure(self, show: Callable[[str], Any], **options: Any) -> Measurement:
+        """The value with its resolution."""
+        arguments = self.arguments(show, options)
+        value = self.function(**arguments)
         if isinstance(value, Measurement):
             return value
         if self.interval is None:
             return Measurement(value)
-        low, high = self.interval(**arguments, **options)
+        low, high = self.interval(**arguments)
         return Measurement(value, low=low, high=high)
 
 

@@ -1,1 +1,21 @@
 """Sweeps: grids of experiments that resume, survive and run on a cluster."""
+
+from theodolite.lab.artefact import Artefact
+from theodolite.lab.blocks import fill_blocks
+from theodolite.lab.cluster import batch_cluster, dask_executor
+from theodolite.lab.sweep import Failure, Plan, Status, Sweep
+from theodolite.lab.workers import InProcess, WorkerDied, Workers
+
+__all__ = [
+    "Artefact",
+    "Failure",
+    "InProcess",
+    "Plan",
+    "Status",
+    "Sweep",
+    "WorkerDied",
+    "Workers",
+    "batch_cluster",
+    "dask_executor",
+    "fill_blocks",
+]

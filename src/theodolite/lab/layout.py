@@ -85,7 +85,7 @@ class Variable:
 
     def key(self, tile: int) -> str:
         """Key of the tile's chunk in the store."""
-        return f"{self.path}/c.{'.'.join(['%d' % tile, *('0' * len(self.shape))])}"
+        return f"{self.path}/c.{tile}{'.0' * len(self.shape)}"
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,11 @@ class Layout:
         order: the axes from slowest to fastest in storage order.
         tile: cells per tile.
         variables: the results.
-        coords: coordinates of the results' own dimensions.
+        coords: coordinates of the results' own dimensions, as they were in the first cells.
+        coord_values: their values, as plain JSON.
         attrs: attributes of the experiment's result.
         seconds: measured time per cell.
+        memory: measured peak memory of a worker, in bytes (0: not known).
 
     Example:
         >>> layout = Layout(axes=(2, 3), order=(1, 0), tile=4)
@@ -115,6 +117,7 @@ class Layout:
     coord_values: tuple[Any, ...] = ()
     attrs: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    memory: int = 0
 
     @cached_property
     def cells(self) -> int:
@@ -140,18 +143,19 @@ class Layout:
             index = index * length + k
         return index
 
-    def coordinate(self, name: str) -> Value | None:
-        """The shared coordinate ``name`` of a result's dimension."""
-        for variable, values in zip(self.coords, self.coord_values, strict=True):
-            if variable.name == name:
-                return Value(np.array(values, dtype=variable.dtype).reshape(variable.shape), variable.dims, variable.attrs)
-        return None
+    @cached_property
+    def coordinates(self) -> Mapping[str, Value]:
+        """The coordinates of the results' own dimensions, by name."""
+        return {
+            variable.name: Value(np.array(values, dtype=variable.dtype).reshape(variable.shape), variable.dims, variable.attrs)
+            for variable, values in zip(self.coords, self.coord_values, strict=True)
+        }
 
     def as_json(self) -> dict[str, Any]:
         """The layout as plain JSON."""
-        plain = {"axes": self.axes, "order": self.order, "tile": self.tile, "attrs": self.attrs, "seconds": self.seconds}
+        plain = ("axes", "order", "tile", "attrs", "seconds", "memory")
         return {
-            **{name: canonical(value) for name, value in plain.items()},
+            **{name: canonical(getattr(self, name)) for name in plain},
             "variables": [canonical(vars(v)) for v in self.variables],
             "coords": [canonical(vars(v)) for v in self.coords],
             "coord_values": canonical(self.coord_values),
@@ -173,12 +177,14 @@ class Layout:
             coord_values=tuple(saved["coord_values"]),
             attrs=saved["attrs"],
             seconds=saved["seconds"],
+            memory=saved["memory"],
         )
 
 
 def array_metadata(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, dims: tuple[str, ...], attrs: Any) -> bytes:
     """The ``zarr.json`` of an array, as zarr itself writes it; chunk files are named ``c.0.0``, flat in the array's folder."""
     import zarr
+    from zarr.codecs import Crc32cCodec
 
     kind = np.dtype(dtype).kind
     memory: dict[str, Any] = {}
@@ -188,7 +194,7 @@ def array_metadata(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, 
         chunks=chunks,
         dtype=np.dtype(dtype),
         fill_value=np.dtype(dtype).type(np.nan if kind in "fc" else 0),
-        compressors=(zarr.codecs.Crc32cCodec(),),
+        compressors=(Crc32cCodec(),),
         filters=None,
         chunk_key_encoding={"name": "default", "separator": "."},
         dimension_names=dims,

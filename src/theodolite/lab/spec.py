@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -39,7 +40,9 @@ def experiment_class(experiment: Any) -> type:
             "pass the class and give its settings as keywords"
         )
     if not (dataclasses.is_dataclass(found) and getattr(found, "__dataclass_params__").frozen):  # noqa: B009 (not in typeshed)
-        raise ArgumentError(f"experiment must be a frozen dataclass, got {found.__qualname__}; decorate it with @dataclass(frozen=True)")
+        raise ArgumentError(
+            f"experiment must be a frozen dataclass, got {found.__qualname__}; decorate it with @dataclass(frozen=True)"
+        )
     if not callable(getattr(found, "run", None)):
         raise ArgumentError(f"experiment must have a method run(), which {found.__qualname__} lacks")
     return found
@@ -154,7 +157,9 @@ class Spec:
             and f.name not in fixed
         ]
         if missing:
-            raise ArgumentError(f"{experiment_name(kind)} needs a value for {', '.join(missing)}: give it in over or as a keyword")
+            raise ArgumentError(
+                f"{experiment_name(kind)} needs a value for {', '.join(missing)}: give it in over or as a keyword"
+            )
         return cls(kind, {str(a): _axis(a, v) for a, v in over.items()}, dict(fixed))
 
     @property
@@ -170,7 +175,7 @@ class Spec:
     def cell(self, index: int) -> dict[str, Any]:
         """Axis -> value of the cell at ``index`` in row-major order (the last axis runs fastest)."""
         position: dict[str, Any] = {}
-        for axis, values in reversed(self.over.items()):
+        for axis, values in reversed(list(self.over.items())):
             index, k = divmod(index, len(values))
             position[axis] = values[k]
         return {axis: position[axis] for axis in self.over}
@@ -215,7 +220,7 @@ def _short(values: Sequence[Any]) -> Any:
         return {"range": [values.start, values.start + values.step * len(values), values.step]}
     if len(values) > 1 and all(type(v) is int for v in values):
         step = values[1] - values[0]
-        if step and all(b - a == step for a, b in zip(values, values[1:], strict=False)):
+        if step and all(b - a == step for a, b in pairwise(values)):
             return {"range": [values[0], values[0] + step * len(values), step]}
     return canonical(values)
 
@@ -228,14 +233,14 @@ def unfold(values: Any) -> Sequence[Any]:
         (range(0, 4), [0.0, 0.5, 1.0], [1.0, 10.0, 100.0])
     """
     if not isinstance(values, Mapping):
-        return values  # type: ignore[no-any-return]
+        return values
     import numpy as np
 
     rules = {"range": range, "linspace": np.linspace, "geomspace": np.geomspace, "logspace": np.logspace}
     if len(values) != 1 or next(iter(values)) not in rules:
         raise ArgumentError(f"an axis is a list or one of {', '.join(rules)} with its arguments, got {dict(values)!r}")
     rule, arguments = next(iter(values.items()))
-    return rules[rule](*arguments)  # type: ignore[operator, no-any-return]
+    return rules[rule](*arguments)  # type: ignore[operator]
 
 
 def differences(stored: Any, asked: Any, path: str = "") -> list[str]:

@@ -87,12 +87,14 @@ class LocalStorage(Storage):
         self.url = str(self.root)
 
     def read(self, key: str) -> bytes | None:
+        """The file's bytes, or None."""
         try:
             return (self.root / key).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, key: str, data: bytes, *, durable: bool = False) -> None:
+        """Write a draft beside the file, then rename it over."""
         path = self.root / key
         draft = self._draft(path)
         try:
@@ -108,6 +110,7 @@ class LocalStorage(Storage):
                 os.unlink(draft)
 
     def create(self, key: str, data: bytes) -> bool:
+        """Write a draft, then link it to the name, which fails when the name is taken."""
         path = self.root / key
         draft = self._draft(path)
         try:
@@ -125,6 +128,7 @@ class LocalStorage(Storage):
                 os.unlink(draft)
 
     def names(self, folder: str) -> list[str]:
+        """Names in the folder, drafts left out."""
         try:
             with os.scandir(self.root / folder) as entries:
                 return [entry.name for entry in entries if not entry.name.endswith(".partial")]
@@ -132,6 +136,7 @@ class LocalStorage(Storage):
             return []
 
     def delete(self, key: str) -> None:
+        """Remove the file or the folder."""
         path = self.root / key
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -139,6 +144,7 @@ class LocalStorage(Storage):
             path.unlink(missing_ok=True)
 
     def exists(self, key: str) -> bool:
+        """Whether the file is there."""
         return (self.root / key).is_file()
 
     @staticmethod
@@ -186,6 +192,7 @@ class RemoteStorage(Storage):
         self.url = f"{protocol if isinstance(protocol, str) else protocol[0]}://{self.root.lstrip('/')}"
 
     def read(self, key: str) -> bytes | None:
+        """The object, or None."""
         try:
             data: bytes = self.filesystem.cat_file(f"{self.root}/{key}")
             return data
@@ -193,12 +200,14 @@ class RemoteStorage(Storage):
             return None
 
     def write(self, key: str, data: bytes, *, durable: bool = False) -> None:
+        """Put the object."""
         try:
             self.filesystem.pipe_file(f"{self.root}/{key}", data)
         except Exception as error:
             raise self._refused(key, error) from error
 
     def create(self, key: str, data: bytes) -> bool:
+        """Put the object unless there is one, by a conditional put where the filesystem has it."""
         if self.exists(key):
             return False
         try:
@@ -213,6 +222,7 @@ class RemoteStorage(Storage):
         return True
 
     def names(self, folder: str) -> list[str]:
+        """Names under the prefix, from a fresh listing."""
         path = f"{self.root}/{folder}".rstrip("/")
         self.filesystem.invalidate_cache()
         try:
@@ -222,14 +232,17 @@ class RemoteStorage(Storage):
         return [name for name in (entry.rstrip("/").rpartition("/")[2] for entry in found) if not name.endswith(".partial")]
 
     def delete(self, key: str) -> None:
+        """Remove the object or all objects under it."""
         with suppress(FileNotFoundError):
             self.filesystem.rm(f"{self.root}/{key}", recursive=True)
 
     def exists(self, key: str) -> bool:
+        """Whether the object is there."""
         return bool(self.filesystem.isfile(f"{self.root}/{key}"))
 
     @property
     def shared(self) -> bool:
+        """False for ``memory://``, which lives in this process."""
         return not self.url.startswith("memory://")
 
 

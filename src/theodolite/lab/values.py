@@ -112,7 +112,9 @@ def _plain_array(name: Any, value: Any) -> np.ndarray:
     if array.dtype.kind == "T" or (array.dtype.kind == "O" and array.size and all(isinstance(v, str) for v in array.flat)):
         array = array.astype(str)
     if array.dtype.kind not in "biufcU":
-        raise ArgumentError(f"the result {name!r} must be numbers, booleans or text, got {type(value).__name__} of dtype {array.dtype}")
+        raise ArgumentError(
+            f"the result {name!r} must be numbers, booleans or text, got {type(value).__name__} of dtype {array.dtype}"
+        )
     return array.astype(array.dtype.newbyteorder("<"), copy=False)
 
 

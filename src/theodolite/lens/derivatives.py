@@ -34,8 +34,8 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 def _losses(lens: Lens) -> Iterator[tuple[float, torch.Tensor]]:
     """(share, loss) per batch, with its graph; shares sum to one."""
     loss = lens.show("loss")
-    total = sum(call.size for call in lens._calls)
-    for call in lens._calls:
+    total = sum(call.size for call in lens.calls)
+    for call in lens.calls:
         if call.y is None:
             raise UnsupportedError("a loss needs targets; pass y, or a loader of pairs (x, y)")
         with torch.enable_grad():

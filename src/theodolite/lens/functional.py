@@ -97,18 +97,27 @@ class FunctionalModel:
         try:
             out = functional_call(self.model, values, x)
         except RuntimeError as error:
-            if "in-place" in str(error) or "inplace" in str(error):
-                raise UnsupportedError(f"the model uses an in-place operation that autograd cannot follow: {error}") from error
+            text = str(error)
+            if "in-place" in text or "inplace" in text:
+                raise UnsupportedError(f"the model uses an in-place operation that autograd cannot follow: {text}") from error
+            if "dtype" in text and self.dtype != torch.get_default_dtype():
+                raise UnsupportedError(
+                    f"the model makes tensors of a fixed precision in its forward and cannot run in {self.dtype} ({text}); pass "
+                    "dtype=torch.float32, or let the model take the dtype from its input"
+                ) from error
             raise
         if not isinstance(out, torch.Tensor):
             raise UnsupportedError(
                 f"the model returns {type(out).__name__}, not one tensor; wrap it in a module whose forward returns the tensor"
             )
-        if out.ndim == 0 or out.shape[0] != x[0].shape[0]:
+        samples = x[0].shape[0]
+        if samples == 1:  # a model may squeeze the dimension of a single sample away
+            return out.reshape(1, -1)
+        if out.ndim == 0 or out.shape[0] != samples:
             raise UnsupportedError(
-                f"the model's output must have one row per sample, got shape {tuple(out.shape)} for {x[0].shape[0]} samples"
+                f"the model's output must have one row per sample, got shape {tuple(out.shape)} for {samples} samples"
             )
-        return out.reshape(out.shape[0], -1)
+        return out.reshape(samples, -1)
 
     @property
     def size(self) -> int:

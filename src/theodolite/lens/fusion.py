@@ -23,6 +23,7 @@ class Composition:
     source: int
 
     def __call__(self, x: torch.Tensor) -> Any:
+        """The value for ``x`` in place of the source."""
         values: dict[int, Any] = {self.source: x}
         for node in self.nodes:
             values[node.index] = node.apply(values)
@@ -103,4 +104,4 @@ def _rebuilt(graph: Graph, merged: Mapping[int, tuple[int, tuple[int, ...]]]) ->
     outputs = tuple(Ref(new_index[r.index], r.item) for r in graph.outputs)
     module_outputs = {m: Ref(new_index[r.index], r.item) for m, r in graph.module_outputs.items() if r.index in new_index}
     values = {new_index[i]: v for i, v in graph.values.items() if i in new_index}
-    return Graph(tuple(nodes), tuple(new_index[i] for i in graph.inputs), outputs, module_outputs, values)
+    return Graph(tuple(nodes), tuple(new_index[i] for i in graph.inputs), outputs, module_outputs, values, graph.functions)

@@ -163,6 +163,7 @@ class Graph:
         outputs: references to the tensors that the module returned.
         module_outputs: qualified module name -> reference to what it returned last (first tensor of a tuple).
         values: node index -> value, for the nodes that `trace` was asked to keep.
+        functions: order of an operation -> the torch function that ran, before fusing.
     """
 
     nodes: tuple[Node, ...]
@@ -170,6 +171,12 @@ class Graph:
     outputs: tuple[Ref, ...]
     module_outputs: Mapping[str, Ref]
     values: Mapping[int, Any] = field(default_factory=dict, repr=False)
+    functions: Mapping[int, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def operations(self) -> int:
+        """Number of operations (and inputs) that ran, before fusing."""
+        return len(self.functions)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
@@ -234,7 +241,8 @@ def trace(model: nn.Module, *args: Any, keep: Callable[[Node], bool] | None = No
         for handle in handles:
             handle.remove()
     outputs = tuple(ref for tensor in _tensors(result) if (ref := recorder.lookup(tensor)) is not None)
-    graph = Graph(tuple(recorder.nodes), tuple(recorder.inputs), outputs, recorder.module_outputs, recorder.values)
+    functions = {node.order: node.function for node in recorder.nodes}
+    graph = Graph(tuple(recorder.nodes), tuple(recorder.inputs), outputs, recorder.module_outputs, recorder.values, functions)
     graph = _named(graph, model)
     return _fused(graph) if fuse else graph
 

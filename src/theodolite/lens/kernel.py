@@ -80,7 +80,9 @@ def tangent_kernel(
         job = _Job(plan, first, second, symmetric, outputs)
         result = job.run(job.tile_size(memory))
     if not bool(torch.isfinite(result.sum())) and not bool(torch.isfinite(result).all()):
-        raise NumericalError("the tangent kernel has non-finite entries: a derivative of the model overflows or is undefined there")
+        raise NumericalError(
+            "the tangent kernel has non-finite entries: a derivative of the model overflows or is undefined there"
+        )
     return as_given(result, *(x1 if isinstance(x1, tuple) else (x1,)))
 
 
@@ -150,6 +152,9 @@ def _fill(tile: torch.Tensor, left: list[Term], right: list[Term], same: bool) -
             block = tile.new_zeros(width, upper - a, width, end - c)
             for mine, theirs in zip(parts, right, strict=True):
                 mine.add_block(theirs.part(c, end), block)
+            if same and a == c:  # symmetric but for the rounding of the products
+                square = block.view(width * (upper - a), -1)
+                square.add_(square.T.clone()).mul_(0.5)
             tile[a:upper, c:end] = block.permute(1, 3, 0, 2)
             if same and a != c:
                 tile[c:end, a:upper] = block.permute(3, 1, 2, 0)

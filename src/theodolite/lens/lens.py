@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from theodolite.lens.architecture import Architecture, read_architecture
 from theodolite.lens.frozen import frozen
 from theodolite.lens.graph import Graph, trace
 from theodolite.lens.layers import Layer, choose_layers, outgoing_matrix, sample_matrix
+from theodolite.lens.replay import replay
 
 __all__ = ["Lens"]
 
@@ -64,19 +66,19 @@ class Lens:
         self.initial = initial
         self._sample_weights = sample_weights
         self._shown: dict[tuple[str, str | None], Any] = {}
-        self._calls = list(inputs.batches(model, x, y))
-        if not self._calls:
+        self.calls = list(inputs.batches(model, x, y))
+        if not self.calls:
             raise ArgumentError("x must hold at least one batch, got an empty loader")
         with frozen(model):
-            self.graph = self._trace(self._calls[0])
+            self.graph = self._trace(self.calls[0])
             self._layers = {layer.name: layer for layer in choose_layers(self.graph, layers)}
             self._look()
 
     # -- the one forward pass ------------------------------------------------------------------------------------------
 
-    def _trace(self, call: inputs.Call, keep: Any = None) -> Graph:
+    def _trace(self, call: inputs.Call) -> Graph:
         try:
-            return trace(self.model, *call.args, keep=keep, **call.kwargs)
+            return trace(self.model, *call.args, **call.kwargs)
         except TheodoliteError:
             raise
         except Exception as error:
@@ -84,26 +86,38 @@ class Lens:
 
     def _look(self) -> None:
         """Features and preactivations of every layer, and the outputs, batch by batch."""
-        features: dict[str, list[torch.Tensor]] = {name: [] for name in self._layers}
-        before: dict[str, list[torch.Tensor]] = {name: [] for name in self._layers}
-        outputs = []
-        refs = [layer.features for layer in self._layers.values()] + list(self.graph.outputs[:1])
-        refs += [layer.preactivations for layer in self._layers.values() if layer.preactivations is not None]
-        wanted = {self.graph[ref.index].order for ref in refs}
-        for call in self._calls:
-            graph = self._trace(call, keep=lambda node: node.order in wanted)
-            if [n.name for n in graph] != [n.name for n in self.graph]:
-                raise UnsupportedError("the model ran different operations on different batches; give one batch as a tensor")
-            for name, layer in self._layers.items():
-                features[name].append(sample_matrix(_value(graph, layer.features), layer.channel_axis))
-                if layer.preactivations is not None:
-                    before[name].append(sample_matrix(_value(graph, layer.preactivations), layer.channel_axis))
-            if graph.outputs:
-                outputs.append(_value(graph, graph.outputs[0]).reshape(call.size, -1))
-        # Layer -> (samples, neurons); positions of convolutions and sequences are samples.
-        self.features: Mapping[str, torch.Tensor] = {name: torch.cat(parts).detach() for name, parts in features.items()}
-        self.preactivations: Mapping[str, torch.Tensor] = {n: torch.cat(p).detach() for n, p in before.items() if p}
-        self._outputs = torch.cat(outputs).detach() if outputs else None
+        layers = self._layers.values()
+        refs = [layer.features for layer in layers] + [la.preactivations for la in layers if la.preactivations is not None]
+        refs += self.graph.outputs[:1]
+        seen = [replay(self.model, self.graph, call, refs) for call in self.calls]
+        features, before = {}, {}
+        for name, layer in self._layers.items():
+            features[name] = torch.cat([sample_matrix(values[layer.features], layer.channel_axis) for values in seen])
+            if layer.preactivations is not None:
+                parts = [sample_matrix(values[layer.preactivations], layer.channel_axis) for values in seen]
+                before[name] = torch.cat(parts)
+        #: Layer -> (samples, neurons); positions of convolutions and sequences are samples.
+        self.features: Mapping[str, torch.Tensor] = features
+        #: The same before the activation.
+        self.preactivations: Mapping[str, torch.Tensor] = before
+        self._outputs = None
+        if self.graph.outputs:
+            first = self.graph.outputs[0]
+            self._outputs = torch.cat([v[first].reshape(call.size, -1) for v, call in zip(seen, self.calls, strict=True)])
+
+    def again(self, initial: Lens | None = None) -> Lens:
+        """A fresh look at the model as it is now, on the same data; cheaper than a new lens, since the graph is known.
+
+        Args:
+            initial: the lens of the model before training, for ``initial_…`` needs.
+        """
+        fresh = copy.copy(self)
+        fresh.initial = initial if initial is not None else self.initial
+        fresh._shown = {}
+        fresh.__dict__.pop("architecture", None)
+        with frozen(self.model):
+            fresh._look()
+        return fresh
 
     # -- what a lens shows ----------------------------------------------------------------------------------------------
 
@@ -132,6 +146,11 @@ class Lens:
         if self.initial is None:
             raise UnsupportedError(f"{need!r} needs the model before training; track the training loop, or pass initial=")
         return self.initial.show(need.removeprefix("initial_"), layer)
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return sum(call.size for call in self.calls)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -220,7 +239,7 @@ class Lens:
     def _show_sample_weights(self, layer: str | None = None) -> torch.Tensor | None:
         if self._sample_weights is None:
             return None
-        samples = sum(call.size for call in self._calls)
+        samples = self.samples
         w = torch.as_tensor(self._sample_weights, dtype=torch.float64, device=self.outputs.device)
         if w.shape != (samples,):
             raise ArgumentError(f"sample_weights must have shape ({samples},), got {tuple(w.shape)}")
@@ -233,7 +252,7 @@ class Lens:
         return self.outputs
 
     def _show_labels(self) -> Any:
-        parts = [call.y for call in self._calls]
+        parts = [call.y for call in self.calls]
         if any(part is None for part in parts):
             raise UnsupportedError("this needs targets; pass y, or a loader of pairs (x, y)")
         return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else parts[0]
@@ -261,12 +280,12 @@ class Lens:
         return self.model
 
     def _show_inputs(self) -> Any:
-        if len(self._calls) > 1 or len(self._calls[0].args) != 1 or self._calls[0].kwargs:
-            parts = [call.args[0] for call in self._calls if len(call.args) == 1 and not call.kwargs]
-            if len(parts) != len(self._calls) or not all(isinstance(p, torch.Tensor) for p in parts):
+        if len(self.calls) > 1 or len(self.calls[0].args) != 1 or self.calls[0].kwargs:
+            parts = [call.args[0] for call in self.calls if len(call.args) == 1 and not call.kwargs]
+            if len(parts) != len(self.calls) or not all(isinstance(p, torch.Tensor) for p in parts):
                 raise UnsupportedError("this needs a model of one input tensor")
             return torch.cat(parts)
-        return self._calls[0].args[0]
+        return self.calls[0].args[0]
 
     def _show_architecture(self) -> Architecture:
         return self.architecture
@@ -303,10 +322,4 @@ class Lens:
         return tangent_kernel(self.model, self._show_inputs())
 
     def __repr__(self) -> str:
-        samples = sum(call.size for call in self._calls)
-        return f"Lens({type(self.model).__name__}, {samples} samples, layers {', '.join(self._layers)})"
-
-
-def _value(graph: Graph, ref: Any) -> torch.Tensor:
-    value = graph.values[ref.index]
-    return value if ref.item is None else value[ref.item]
+        return f"Lens({type(self.model).__name__}, {self.samples} samples, layers {', '.join(self._layers)})"

@@ -99,7 +99,7 @@ class Plan:
         uses, edges = capture.uses, _edges(capture.uses)
         watched = self.structured
         weights = torch.randn(out.shape, dtype=torch.float64, generator=generator(0, "probe")).to(out)
-        labels = torch.arange(1, samples + 1, dtype=out.dtype, device=out.device).unsqueeze(1)
+        labels = 2.0 ** torch.arange(samples, dtype=out.dtype, device=out.device).unsqueeze(1)
         inputs = [*edges, *watched.values()]
         plain = _gradients(out, inputs, weights, retain=True)
         tagged = _gradients(out, edges, weights * labels)
@@ -266,7 +266,8 @@ def _overlapping(uses: Sequence[Use]) -> set[str]:
 def _layout(use: Use, plain: torch.Tensor | None, tagged: torch.Tensor | None, samples: int) -> Layout | None:
     """The layout that the measured labels of the rows of z imply, or None when a row belongs to several samples.
 
-    ``tagged`` is the gradient with sample n's cotangent multiplied by n + 1, so a row of sample n has tagged = (n + 1) · plain.
+    ``tagged`` is the gradient with sample n's cotangent multiplied by 2ⁿ, so a row of sample n has tagged = 2ⁿ · plain; powers of
+    two keep this exact in floating point, so that even a gradient that is nothing but rounding noise is labelled rightly.
     """
     if samples == 1:
         return Layout(1, use.rows)
@@ -279,14 +280,14 @@ def _layout(use: Use, plain: torch.Tensor | None, tagged: torch.Tensor | None, s
     power = (first * first).sum(1)
     alive = power > 0
     ratio = torch.where(alive, (first * second).sum(1) / power.clamp_min(torch.finfo(power.dtype).tiny), torch.ones_like(power))
-    label = ratio.round()
-    gap = (second - label.unsqueeze(1) * first).norm(dim=1) - 1e-3 * first.norm(dim=1)
-    if bool(((gap > 0) & alive).any()) or bool(((label < 1) | (label > samples)).any()):
+    label = torch.log2(ratio.clamp_min(0.5)).round()
+    gap = (second - 2.0 ** label.unsqueeze(1) * first).norm(dim=1) - 1e-3 * first.norm(dim=1)
+    if bool(((gap > 0) & alive).any()) or bool(((label < 0) | (label >= samples)).any()):
         return None
     row = torch.arange(use.rows, device=power.device)
     per_sample = use.rows // samples
     for inner in sorted((d for d in range(1, per_sample + 1) if per_sample % d == 0), reverse=True):
-        if bool(((row // inner % samples == label.long() - 1) | ~alive).all()):
+        if bool(((row // inner % samples == label.long()) | ~alive).all()):
             return Layout(per_sample // inner, inner)
     return None
 

@@ -163,4 +163,4 @@ class Broadcast(Use):
         dims = [2 + d for d, size in enumerate(self.aligned) if size == 1]
         if dims:
             summed = summed.sum(dims)
-        return (summed if self.scale == 1.0 else summed * self.scale).flatten(2)
+        return (summed if self.scale == 1.0 else summed * self.scale).reshape(*summed.shape[:2], -1)

@@ -1,8 +1,8 @@
 """Dual activations: E φ(u) φ(v) and E φ′(u) φ′(v) as functions of (q1, q2, c), for recursions on full Gram matrices.
 
-`dual` returns the best form that an activation has: a closed form, Price's integral for piecewise-linear functions, Mehler's
-series for smooth ones, split quadrature for the rest. The last three are replaced by Chebyshev tables in θ = arccos c when
-there are many entries, so that an n × n kernel costs O(1) per entry.
+`dual` returns the best form that an activation has: a closed form (for piecewise-linear functions by Owen's T), Mehler's series
+for smooth functions, split quadrature for the rest. All but elementary closed forms are replaced by Chebyshev tables in
+θ = arccos c when there are many entries, so that an n × n kernel costs O(1) per entry.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Dual:
 
     Attributes:
         activation: φ.
-        form: ``closed form``, ``Price``, ``Mehler`` or ``quadrature``: how an entry is computed.
+        form: ``closed form``, ``Owen``, ``Mehler`` or ``quadrature``: how an entry is computed.
         covariance: (q1, q2, c) -> E φφ on float64 arrays of one shape.
         slope_covariance: (q1, q2, c) -> E φ′φ′, likewise.
     """
@@ -82,7 +82,7 @@ class Dual:
         arrays = [_plain(a) for a in (q1, q2, c)]
         v1, v2, corr = check_variance(arrays[0], "q1"), check_variance(arrays[1], "q2"), check_correlation(arrays[2])
         size = np.broadcast(v1, v2, corr).size
-        if self.form != "closed form" and size >= TABLE_FROM:
+        if size >= TABLE_FROM and self._table is not None and self._table.pays(v1, v2):
             result = self._table.evaluate(which, v1, v2, corr)
         else:
             shape = np.broadcast_shapes(v1.shape, v2.shape, corr.shape)
@@ -90,8 +90,10 @@ class Dual:
         return _like(result, q1, q2, c)
 
     @functools.cached_property
-    def _table(self) -> DualTable:
-        return DualTable(self.covariance, self.slope_covariance)
+    def _table(self) -> DualTable | None:
+        if self.form == "closed form":
+            return None
+        return DualTable(self.covariance, self.slope_covariance, few_only=self.form == "Owen")
 
 
 def _plain(value: Any) -> Any:
@@ -120,7 +122,7 @@ def _dual(activation: Activation) -> Dual:
     if activation.slopes is not None:
         parts = (piecewise_linear.value_covariance, piecewise_linear.slope_covariance)
         value, slope = (functools.partial(p, activation) for p in parts)
-        return Dual(activation, "Price", value, slope)
+        return Dual(activation, "Owen", value, slope)
     if activation.splits:
         return Dual(activation, "quadrature", functools.partial(_quadrature, activation), functools.partial(_slope_quadrature, activation))
     mehler = _Mehler(activation)
@@ -128,9 +130,10 @@ def _dual(activation: Activation) -> Dual:
 
 
 def dual(activation: Any) -> Dual:
-    """The dual maps of an activation: closed form, Price, Mehler or quadrature, whichever is exact and cheapest.
+    """The dual maps of an activation: closed form, Mehler or quadrature, whichever is exact and cheapest.
 
-    Closed forms: identity, (leaky) ReLU, |x|, erf, sin, cos, GELU, x², exp, sign (values only). Accuracy 1e-13 relative to
+    Closed forms: identity, (leaky) ReLU, |x|, erf, sin, cos, GELU, x², exp, sign (values only); hard tanh, ReLU6 and everything
+    continuous and piecewise linear through Owen's T. Accuracy 1e-13 relative to
     √(E φ² E φ²), near c = ±1 too.
 
     Args:
@@ -166,15 +169,15 @@ class _Mehler:
 
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
-        self.coefficients: dict[float, tuple[Array, bool]] = {}
+        self.coefficients: dict[tuple[float, float], tuple[Array, bool]] = {}
 
-    def _of(self, q: float) -> tuple[Array, bool]:
-        if q not in self.coefficients:
+    def _of(self, q1: float, q2: float) -> tuple[Array, bool]:
+        """Coefficients at both variances, to one number of terms: a series cut short would spoil the product's tail."""
+        if (q1, q2) not in self.coefficients:
             if len(self.coefficients) > 2048:
                 self.coefficients.clear()
-            a, converged = hermite_coefficients(self.activation, np.array([q]))
-            self.coefficients[q] = (a[0], converged)
-        return self.coefficients[q]
+            self.coefficients[q1, q2] = hermite_coefficients(self.activation, np.array([q1, q2]))
+        return self.coefficients[q1, q2]
 
     def _sum(self, q1: Array, q2: Array, c: Array, *, slope: bool) -> Array:
         flat = [np.ravel(a) for a in (q1, q2, c)]
@@ -182,20 +185,14 @@ class _Mehler:
         pairs, index = np.unique(np.stack(flat[:2], 1), axis=0, return_inverse=True)
         for k, (v1, v2) in enumerate(pairs):
             at = index.ravel() == k
-            (a, fine), (b, also) = self._of(float(v1)), self._of(float(v2))
-            if not (fine and also):
+            (a, b), converged = self._of(float(v1), float(v2)) if min(v1, v2) > 0 else (np.zeros((2, 1)), False)
+            if not converged:
                 fallback = _slope_quadrature if slope else _quadrature
                 out[at] = fallback(self.activation, np.full(at.sum(), v1), np.full(at.sum(), v2), flat[2][at])
                 continue
-            n = min(len(a), len(b))
-            if slope and v1 > 0 and v2 > 0:
-                a, b = (slope_coefficients(x[None, :n], np.array([v]))[0] for x, v in ((a, v1), (b, v2)))
-            elif slope:
-                a = b = np.array([1.0])
-                n = 1
-                out[at] = _slope_quadrature(self.activation, np.array([v1]), np.array([v2]), np.array([0.0]))[0]
-                continue
-            out[at] = np.polynomial.polynomial.polyval(flat[2][at], a[:n] * b[:n])
+            if slope:
+                a, b = slope_coefficients(np.stack([a, b]), np.array([v1, v2]))
+            out[at] = np.polynomial.polynomial.polyval(flat[2][at], a * b)
         return out.reshape(np.shape(c))
 
     def value(self, q1: Array, q2: Array, c: Array) -> Array:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from theodolite.core.errors import NumericalError
 from theodolite.maths.resolution import Array, chebyshev_points
 
 __all__ = ["DualTable"]
@@ -19,8 +18,8 @@ THETA_TERMS = (32, 64, 128, 256)
 TOLERANCE = 2e-14
 #: Variances up to this number of distinct ones are tabulated exactly.
 FEW = 6
-#: Nodes per factor of four in variance: the moments are analytic in log q with singularities at imaginary part ±π/2 or more.
-NODES_PER_FACTOR_4 = 24
+#: Largest ratio of variances in one table.
+WIDEST = 1e4
 _CHUNK = 65_536
 
 
@@ -30,18 +29,27 @@ class DualTable:
     For each pair of nodal variances the map is a Chebyshev series in θ, analytic on the closed interval also for kinked φ (the
     √(1 − c²) of a kink is sin θ). With at most `FEW` distinct variances these are the nodes; else the nodes are Chebyshev points
     in log q, and entries are interpolated.
+
+    Args:
+        covariance: (q1, q2, c) -> E φφ on arrays of one shape.
+        slope_covariance: (q1, q2, c) -> E φ′φ′, likewise.
+        few_only: the maps are cheap enough for many variances, so that only a table over few of them pays.
     """
 
-    def __init__(self, covariance: Covariance, slope_covariance: Covariance) -> None:
+    def __init__(self, covariance: Covariance, slope_covariance: Covariance, *, few_only: bool = False) -> None:
         self.maps = {"value": covariance, "derivative": slope_covariance}
+        self.few_only = few_only
         self._series: dict[tuple[str, float, float], Array] = {}
 
-    def evaluate(self, which: str, q1: Array, q2: Array, c: Array) -> Array:
-        """The map ``which`` on broadcast arrays.
+    def pays(self, q1: Array, q2: Array) -> bool:
+        """Whether a table over these variances is possible and cheaper than entry by entry."""
+        distinct = np.unique(np.concatenate([q1.ravel(), q2.ravel()]))
+        if len(distinct) <= FEW:
+            return True
+        return not self.few_only and distinct[0] > 0 and distinct[-1] / distinct[0] <= WIDEST
 
-        Raises:
-            NumericalError: the variances span more than a factor of 4⁸; a table over them would not pay.
-        """
+    def evaluate(self, which: str, q1: Array, q2: Array, c: Array) -> Array:
+        """The map ``which`` on broadcast arrays."""
         shape = np.broadcast_shapes(q1.shape, q2.shape, c.shape)
         distinct = np.unique(np.concatenate([q1.ravel(), q2.ravel()]))
         theta = np.arccos(np.broadcast_to(c, shape))
@@ -82,29 +90,33 @@ class DualTable:
         return out
 
     def _interpolated(self, which: str, distinct: Array, q1: Array, q2: Array, theta: Array) -> Array:
-        if distinct[0] <= 0.0:
-            raise NumericalError("a table over many variances needs them positive; leave out the samples of variance zero")
         low, high = math.log(distinct[0]), math.log(distinct[-1])
-        if high - low > 8 * math.log(4.0):
-            raise NumericalError(
-                f"the variances span [{distinct[0]:.3g}, {distinct[-1]:.3g}], too wide for one table; normalise the inputs"
-            )
-        # The half-width in log q against the nearest singularity at ±iπ/2 gives the rate of convergence.
-        ratio = math.pi / max(high - low, 1e-9)
-        rate = math.log(ratio + math.sqrt(ratio * ratio + 1.0))
-        m = max(3, min(8 * NODES_PER_FACTOR_4, math.ceil(34.0 / rate)))
-        points, matrix = chebyshev_points(m)
-        nodes = np.exp(0.5 * (low + high) + 0.5 * (high - low) * points)
-        terms = max(len(self.series(which, a, b)) for a in nodes for b in nodes)
-        table = np.zeros((m, m, terms))
-        for i, a in enumerate(nodes):
-            for j, b in enumerate(nodes):
-                row = self.series(which, a, b)
-                table[i, j, : len(row)] = row
-        # To coefficients in both variances, so that an entry is T(q1)ᵀ · table · T(q2).
-        table = np.einsum("ai,bj,ijk->abk", matrix, matrix, table, optimize=True)
+        nodes, matrix = self._variance_nodes(which, low, high)
+        m = len(nodes)
+        rows = [[self.series(which, a, b) for b in nodes] for a in nodes]
+        table = np.zeros((max(len(r) for row in rows for r in row), m, m))
+        for i, row in enumerate(rows):
+            for j, r in enumerate(row):
+                table[: len(r), i, j] = r
+        # To coefficients in both variances, so that an entry is Σ_k T_k(θ) · T(q1)ᵀ table_k T(q2).
+        table = matrix @ table @ matrix.T
         t1, t2 = (self._basis(np.log(q), low, high, m) for q in (q1, q2))
-        return _contract(table, t1, t2, theta)
+        if theta.ndim == 2 and q1.shape[-1:] == (1,) and (q2.ndim == 1 or q2.shape[0] == 1):
+            return _on_gram(table, t1.reshape(-1, m), t2.reshape(-1, m), theta)
+        return _entry_by_entry(table, t1, t2, theta)
+
+    def _variance_nodes(self, which: str, low: float, high: float) -> tuple[Array, Array]:
+        """Chebyshev nodes in log q, as many as a probe along the diagonal and one along an axis need."""
+        for m in (4, 6, 8, 11, 15, 20, 26, 36, 50):
+            points, matrix = chebyshev_points(m)
+            nodes = np.exp(0.5 * (low + high) + 0.5 * (high - low) * points)
+            middle = np.full(m, math.exp(0.5 * (low + high)))
+            half = np.full(m, 0.5)
+            probes = np.stack([self.maps[which](nodes, middle, half), self.maps[which](middle, nodes, 1.9 * half)])
+            tail = np.abs(probes @ matrix[-2:].T).max()
+            if tail <= 4.0 * TOLERANCE * np.abs(probes).max():
+                break
+        return nodes, matrix
 
     @staticmethod
     def _basis(log_q: Array, low: float, high: float, m: int) -> Array:
@@ -122,17 +134,31 @@ def _clenshaw(coefficients: Array, theta: Array) -> Array:
     return out.reshape(theta.shape)
 
 
-def _contract(table: Array, t1: Array, t2: Array, theta: Array) -> Array:
-    """Σ_abk T_a(q1) T_b(q2) T_k(θ) table_abk, entry by entry in chunks."""
-    m, _, terms = table.shape
+def _on_gram(table: Array, t1: Array, t2: Array, theta: Array) -> Array:
+    """Σ_k T_k(θ_ij) (t1 table_k t2ᵀ)_ij by Clenshaw's recursion on blocks of rows: one small matrix product per term."""
+    out = np.empty(theta.shape)
+    step = max(1, 32_768 // theta.shape[1])
+    right = table @ t2.T  # (k, m, n)
+    for start in range(0, len(theta), step):
+        part = slice(start, start + step)
+        x = theta[part] * (4.0 / math.pi) - 2.0  # twice the Chebyshev variable
+        later, now = np.zeros_like(x), np.zeros_like(x)
+        for k in range(len(table) - 1, 0, -1):
+            later, now = now, t1[part] @ right[k] + x * now - later
+        out[part] = t1[part] @ right[0] + 0.5 * x * now - later
+    return out
+
+
+def _entry_by_entry(table: Array, t1: Array, t2: Array, theta: Array) -> Array:
+    """Σ_kab T_k(θ) T_a(q1) T_b(q2) table_kab for variances in no particular order."""
+    terms, m, _ = table.shape
     t1 = np.broadcast_to(t1, (*theta.shape, m)).reshape(-1, m)
     t2 = np.broadcast_to(t2, (*theta.shape, m)).reshape(-1, m)
     x = theta.ravel() * (2.0 / math.pi) - 1.0
+    flat = np.ascontiguousarray(table.transpose(1, 2, 0)).reshape(m * m, terms)
     out = np.empty(x.size)
-    step = max(64, 4_000_000 // (m * terms))
-    for start in range(0, x.size, step):
-        part = slice(start, start + step)
-        by_angle = np.polynomial.chebyshev.chebvander(x[part], terms - 1)  # (p, k)
-        rows = (t1[part] @ table.reshape(m, -1)).reshape(-1, m, terms)  # (p, b, k)
-        out[part] = np.einsum("pb,pbk,pk->p", t2[part], rows, by_angle, optimize=True)
+    for start in range(0, x.size, 8192):
+        part = slice(start, start + 8192)
+        both = (t1[part, :, None] * t2[part, None, :]).reshape(-1, m * m)
+        out[part] = np.einsum("pk,pk->p", both @ flat, np.polynomial.chebyshev.chebvander(x[part], terms - 1))
     return out.reshape(theta.shape)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.core.errors import ArgumentError, NumericalError
+from theodolite.core.errors import ArgumentError
 
 __all__ = ["Interpolation", "interpolate"]
 
@@ -28,12 +28,14 @@ class Interpolation:
         dropped: indices of the others, ascending.
         coefficients: T, (p, n − p): column j of A[:, dropped] ≈ A[:, kept] @ T[:, j].
         remainder: R22, (min(N, n) − p, n − p): A[:, dropped] − A[:, kept] T has the same singular values.
+        growth: the factor f that was reached: σ_max(R22) ≤ √(1 + f² p(n − p)) σ_{p+1}(A).
     """
 
     kept: NDArray[np.intp]
     dropped: NDArray[np.intp]
     coefficients: Array
     remainder: Array
+    growth: float
 
 
 def interpolate(matrix: Array, p: int, f: float = 1.0) -> Interpolation:
@@ -49,7 +51,6 @@ def interpolate(matrix: Array, p: int, f: float = 1.0) -> Interpolation:
 
     Raises:
         ArgumentError: p or f out of range.
-        NumericalError: the exchanges did not end.
 
     Cost:
         O(N n² + n³) and one O(n³) refactorisation per exchange; a few exchanges are usual.
@@ -69,25 +70,32 @@ def interpolate(matrix: Array, p: int, f: float = 1.0) -> Interpolation:
     small = np.asarray(qr(matrix, mode="r")[0][:n]) if rows > n else matrix
     if p in (0, n):
         order = np.arange(n)
-        return Interpolation(order[:p], order[p:], np.zeros((p, n - p)), small[:, order[p:]])
+        return Interpolation(order[:p], order[p:], np.zeros((p, n - p)), small[:, order[p:]], 1.0)
     _, order = qr(small, mode="r", pivoting=True)
     p_true = min(p, small.shape[0])
-    for _ in range(64 * n):
+    best: Interpolation | None = None
+    for _ in range(4 * n):
         r = qr(small[:, order], mode="r")[0]
         r11, r12, r22 = r[:p_true, :p_true], r[:p_true, p:], r[p_true:, p:]
-        if np.min(np.abs(np.diag(r11))) <= np.finfo(float).tiny:  # fewer than p independent columns: any completion will do
+        noise = n * np.finfo(np.float64).eps * abs(r[0, 0])
+        if np.min(np.abs(np.diag(r11))) <= noise:  # fewer than p independent columns: any completion of them will do
             coefficients = np.linalg.lstsq(r[:, :p], r[:, p:], rcond=None)[0]
-            return _sorted(order, p, coefficients, r[:, p:] - r[:, :p] @ coefficients)
+            return _sorted(order, p, coefficients, r[:, p:] - r[:, :p] @ coefficients, 1.0)
         coefficients = solve_triangular(r11, r12)
         inverse_rows = np.linalg.norm(solve_triangular(r11, np.eye(p_true)), axis=1)
-        growth = np.sqrt(coefficients**2 + np.outer(inverse_rows, np.linalg.norm(r22, axis=0)) ** 2)
+        beyond = np.linalg.norm(r22, axis=0)
+        growth = np.sqrt(coefficients**2 + np.outer(inverse_rows, np.where(beyond > noise, beyond, 0.0)) ** 2)
         i, j = np.unravel_index(np.argmax(growth), growth.shape)
-        if growth[i, j] <= f * (1 + 1e-10):  # without the slack, rounding could swap two equal columns for ever
-            return _sorted(order, p, np.vstack([coefficients, np.zeros((p - p_true, n - p))]), r22)
+        reached = max(1.0, float(growth[i, j]))
+        if best is None or reached < best.growth:
+            best = _sorted(order, p, np.vstack([coefficients, np.zeros((p - p_true, n - p))]), r22, reached)
+        if reached <= f * (1 + 1e-10):  # without the slack, rounding could swap two equal columns for ever
+            break
         order[[i, p + j]] = order[[p + j, i]]
-    raise NumericalError(f"strong rank-revealing QR did not settle on {p} of {n} columns; pass f=2 for an easier goal")
+    assert best is not None
+    return best
 
 
-def _sorted(order: NDArray[np.intp], p: int, coefficients: Array, remainder: Array) -> Interpolation:
+def _sorted(order: NDArray[np.intp], p: int, coefficients: Array, remainder: Array, growth: float) -> Interpolation:
     rows, columns = np.argsort(order[:p]), np.argsort(order[p:])
-    return Interpolation(order[:p][rows], order[p:][columns], coefficients[np.ix_(rows, columns)], remainder[:, columns])
+    return Interpolation(order[:p][rows], order[p:][columns], coefficients[np.ix_(rows, columns)], remainder[:, columns], growth)

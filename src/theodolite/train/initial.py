@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from theodolite.core.errors import ArgumentError, UnsupportedError, unknown
+from theodolite.nets.init import as_domain, deterministic_weights, uniform_density_weights
 
 if TYPE_CHECKING:
     from theodolite.train.spec import MLPSpec
@@ -235,58 +236,45 @@ class TorchDefault(Init):
 
 def _first_layer(spec: MLPSpec, weight: Tensor, bias: Tensor, generator: torch.Generator) -> Layers:
     """The given first layer, with torch's default for the rest."""
-    if not spec.biases[0]:
-        raise ArgumentError("this initialisation places the first layer's hyperplanes, so that layer needs a bias; pass bias=True")
-    if spec.depth < 2:
-        raise UnsupportedError("this initialisation places the first hidden layer, but the network has none")
-    rest = TorchDefault().draw(spec, generator)
-    return [(weight, bias), *rest[1:]]
+    if spec.depth < 2 or not spec.biases[0]:
+        raise ArgumentError("this initialisation places the first hidden layer's hyperplanes: it needs a hidden layer with bias")
+    return [(weight, bias), *TorchDefault().draw(spec, generator)[1:]]
 
 
 @dataclass(frozen=True)
 class Deterministic(Init):
-    """First layer σ(γ (x − x_j)) with x_j equispaced on [low, high] (one-dimensional input); other layers torch's default.
+    """First layer σ(γ (x − x_j)), transition planes evenly spread (`theodolite.nets.init.deterministic_weights`); rest torch's.
 
     Attributes:
-        gamma: slope γ; None: half the width over half the interval's length.
-        low: left end.
-        high: right end.
+        domain: box of the inputs, pairs (low, high); one pair serves every axis.
+        gamma: slope γ; None: width/length in one dimension, so that neighbouring transitions just touch.
     """
 
+    domain: tuple[Any, ...] = (-1.0, 1.0)
     gamma: float | None = None
-    low: float = -1.0
-    high: float = 1.0
 
     def draw(self, spec: MLPSpec, generator: torch.Generator) -> Layers:
         """One (weight, bias or None) per layer, float64 on the CPU."""
-        if spec.widths[0] != 1:
-            raise UnsupportedError(f"the deterministic initialisation is one-dimensional, got {spec.widths[0]} inputs; use UDI")
-        n = spec.widths[1]
-        gamma = n / (self.high - self.low) if self.gamma is None else self.gamma
-        knots = torch.linspace(self.low, self.high, n, dtype=torch.float64)
-        weight = torch.full((n, 1), float(gamma), dtype=torch.float64)
-        return _first_layer(spec, weight, -gamma * knots, generator)
+        box = as_domain(self.domain, spec.widths[0]).tolist()
+        return _first_layer(spec, *deterministic_weights(spec.widths[1], box, self.gamma), generator)
 
 
 @dataclass(frozen=True)
 class UDI(Init):
-    """Uniform density: first layer σ(γ (a·x + r)), a uniform on the sphere, r uniform on [0, R]; other layers torch's default.
+    """Uniform density: first layer σ(γ (a·(x − c) + r)), a uniform on the sphere, r uniform on [0, R]; rest torch's.
 
     Attributes:
+        domain: box of the inputs, pairs (low, high); one pair serves every axis.
         gamma: slope γ.
-        radius: R, radius of the ball about the origin that holds the domain.
     """
 
+    domain: tuple[Any, ...] = (-1.0, 1.0)
     gamma: float = 1.0
-    radius: float = 1.0
 
     def draw(self, spec: MLPSpec, generator: torch.Generator) -> Layers:
         """One (weight, bias or None) per layer, float64 on the CPU."""
-        n, d = spec.widths[1], spec.widths[0]
-        a = _normal((n, d), 1.0, generator)
-        a = a / a.norm(dim=1, keepdim=True)
-        r = torch.rand(n, generator=generator, dtype=torch.float64) * self.radius
-        return _first_layer(spec, self.gamma * a, self.gamma * r, generator)
+        box = as_domain(self.domain, spec.widths[0]).tolist()
+        return _first_layer(spec, *uniform_density_weights(spec.widths[1], box, self.gamma, generator), generator)
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,12 @@ class View:
 
         x = self.x[0 if self.x.shape[0] == 1 else row]
         y = None if self.y is None else self.y[0 if self.y.shape[0] == 1 else row]
-        return Lens(self.ensemble.member(row), x, y)
+        return Lens(self.ensemble.member(row), x, y, None if y is None else self.member_loss)
+
+    def member_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The run's loss on one member's outputs and targets."""
+        value: Tensor = self.loss.value(outputs[None], targets[None])[0]
+        return value
 
 
 @dataclass(frozen=True)
@@ -182,8 +187,7 @@ class Probe:
     def _member(self, view: View, row: int) -> np.ndarray:
         """One member by a lens: the slow route for needs such as Jacobians."""
         lens = view.lens(row)
-        value = self.function(**{p: getattr(lens, need) for p, need in self.needs.items()}, **self.options)
-        return _plain(value)
+        return _plain(self.function(**{p: lens.show(need) for p, need in self.needs.items()}, **self.options))
 
 
 def _plain(value: Any) -> np.ndarray:

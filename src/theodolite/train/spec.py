@@ -28,7 +28,7 @@ class MLPSpec:
 
     Attributes:
         widths: (d, n_1, …, n_{L−1}, K): inputs, hidden widths, outputs.
-        activation: a name (``"relu"``, ``"tanh"``, ``"xtanh"``, …; see `theodolite.train.activations`) or an elementwise
+        activation: a name (``"relu"``, ``"tanh"``, ``"xtanh"``, …; see `theodolite.nets.ACTIVATIONS`) or an elementwise
             function of tensors that autograd can differentiate.
         bias: True, False, ``"hidden"`` (none at the output), or one flag per layer.
         init: a name (``"torch"``, ``"gaussian"``, ``"ntk"``, ``"xavier"``, ``"he"``, ``"lecun"``, ``"mean_field"``,

@@ -89,7 +89,7 @@ def max_margin(x: Any, y: Any) -> MaxMargin:
     Example:
         >>> svm = max_margin([[1.0, 0.3], [0.2, 1.5], [2.0, 2.0]], [1, 1, 1])
         >>> svm.w.round(6).tolist(), svm.support.tolist(), round(svm.margin, 6)
-        ([0.833333, 0.555556], [0, 1], 0.998460)
+        ([0.833333, 0.555556], [0, 1], 0.99846)
     """
     z = folded(x, y)
     scale = float(np.linalg.norm(z, axis=1).max())

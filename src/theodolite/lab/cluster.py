@@ -1,0 +1,134 @@
+"""Dask as the engine: workers of this machine, a running scheduler, or jobs of Slurm, PBS or LSF. All of them are executors.
+
+Needs the extra ``distributed``; a batch system needs the extra ``slurm`` (dask-jobqueue).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from urllib.parse import parse_qsl
+
+from theodolite.core.errors import ArgumentError, require_extra
+from theodolite.lab.workers import ONE_THREAD
+
+__all__ = ["batch_cluster", "dask_executor"]
+
+SYSTEMS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
+
+
+@contextmanager
+def dask_executor(workers: int, address: Any = None) -> Iterator[tuple[Executor, int]]:
+    """An executor on Dask workers, and how many tasks keep them busy.
+
+    Args:
+        workers: number of worker processes to start; an existing scheduler keeps the workers it has.
+        address: None for workers on this machine; a scheduler's address such as ``"tcp://10.0.0.1:8786"``; a Dask client or
+            cluster; or ``"slurm"``, ``"pbs"``, ``"lsf"``, with options as in ``"slurm?queue=gpu&memory=16GB&walltime=04:00:00"``
+            (see `batch_cluster`). Workers elsewhere must see the store and be able to import the experiment.
+
+    Yields:
+        Dask's own `concurrent.futures.Executor`, and twice the number of threads behind it.
+
+    Raises:
+        MissingExtraError: distributed or dask-jobqueue is not installed.
+        ArgumentError: no scheduler answers at ``address``.
+    """
+    require_extra("distributed", "distributed")
+    from distributed import Client
+
+    with ExitStack() as stack:
+        if isinstance(address, Client):
+            client = address
+        else:
+            place = _place(stack, workers, address)
+            try:
+                client = stack.enter_context(Client(place, set_as_default=False))
+            except (OSError, TimeoutError, ValueError) as error:
+                raise ArgumentError(f"no Dask scheduler answers at address {address!r}: {error}") from error
+        yield client.get_executor(pure=False), 2 * max(workers, sum(client.nthreads().values()))
+
+
+def _place(stack: ExitStack, workers: int, address: Any) -> Any:
+    """What a Dask client connects to."""
+    if address is None:
+        return stack.enter_context(_local_cluster(workers))
+    if isinstance(address, str):
+        system, _, options = address.partition("?")
+        if system in SYSTEMS:
+            cluster = stack.enter_context(batch_cluster(system, **dict(parse_qsl(options, strict_parsing=bool(options)))))
+            # Jobs that the batch system ends are replaced as long as there is work.
+            cluster.adapt(minimum=1, maximum=workers)
+            return cluster
+    return address
+
+
+def _local_cluster(workers: int) -> Any:
+    import logging
+
+    import dask
+    from distributed import LocalCluster
+
+    # One task per worker at a time, and a task is given back at the first death of its worker: then the sweep knows whom to blame
+    # and decides itself how often to try again.
+    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+            scheduler_kwargs={"allowed_failures": 0},
+            env=dict(ONE_THREAD),
+        )
+
+
+def batch_cluster(system: str, **options: Any) -> Any:
+    """A cluster whose workers are jobs of a batch system, one process per job.
+
+    Args:
+        system: ``slurm``, ``pbs`` or ``lsf``.
+        **options: those of dask-jobqueue (``queue``, ``account``, ``memory``, ``walltime``, ``job_extra_directives``, …), over these
+            defaults: one core, one process, 4 GB, an hour. With ``gpus`` (Slurm) each job asks for that many devices. ``cores`` does
+            not multiply processes, so that two never share a device. Workers retire before the walltime ends them.
+
+    Returns:
+        A dask-jobqueue cluster; ``cluster.job_script()`` shows what is submitted.
+
+    Raises:
+        MissingExtraError: dask-jobqueue is not installed.
+        ArgumentError: an unknown system, or ``gpus`` for one whose directive is a site's own.
+    """
+    if system not in SYSTEMS:
+        raise ArgumentError(f"system must be one of {', '.join(SYSTEMS)}, got {system!r}")
+    require_extra("dask_jobqueue", "slurm")
+    import dask_jobqueue
+
+    gpus = int(options.pop("gpus", 0))
+    if gpus and system != "slurm":
+        raise ArgumentError(f"gpus is for slurm; for {system} pass the site's directive in job_extra_directives")
+    walltime = str(options.pop("walltime", "01:00:00"))
+    settings: dict[str, Any] = {"cores": 1, "memory": "4GB", **options, "processes": 1, "walltime": walltime}
+    settings["cores"] = int(settings["cores"])
+    if gpus:
+        settings["job_extra_directives"] = [*settings.get("job_extra_directives", []), f"--gres=gpu:{gpus}"]
+    exports = [f"export {name}={value}" for name, value in ONE_THREAD.items()]
+    settings["job_script_prologue"] = [*exports, *settings.get("job_script_prologue", [])]
+    settings["worker_extra_args"] = [*_lifetime(walltime), *settings.get("worker_extra_args", [])]
+    return getattr(dask_jobqueue, SYSTEMS[system])(**settings)
+
+
+def _lifetime(walltime: str) -> list[str]:
+    """Retire a worker well before its walltime, at staggered moments, so that its task moves on instead of being killed."""
+    parts = [int(part) for part in walltime.replace("-", ":").split(":")]
+    seconds = sum(part * unit for part, unit in zip(reversed(parts), (1, 60, 3600, 86400), strict=False))
+    spare = min(300, seconds // 4)
+    return ["--lifetime", f"{seconds - spare}s", "--lifetime-stagger", f"{spare // 2}s"]
+
+
+def killed(error: BaseException) -> bool:
+    """Whether Dask says that a task's worker died."""
+    kind: type = type(error)
+    return kind.__module__.startswith("distributed") and kind.__name__ in ("KilledWorker", "CommClosedError")

@@ -1,0 +1,177 @@
+"""Volumes, centroids and second moments of many convex polytopes given by their vertices."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numba
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+__all__ = ["cell_moments"]
+
+_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+
+
+def cell_moments(vertices: Array, starts: Array, masks: Array) -> tuple[Array, Array, Array]:
+    """Volume, centroid and ∫ (t − centroid)(t − centroid)ᵀ dt of every cell.
+
+    Args:
+        vertices: (V, d); in order around the cell for d = 2.
+        starts: (R + 1,): cell r owns vertices starts[r] to starts[r + 1].
+        masks: (V, words) uint64: facets through a vertex (read for d ≥ 3 only).
+
+    Returns:
+        volumes (R,), centroids (R, d), moments (R, d, d).
+
+    Example:
+        >>> square = np.array([[0.0, 0], [2, 0], [2, 2], [0, 2]])
+        >>> volume, centroid, moment = cell_moments(square, np.array([0, 4]), np.zeros((4, 0), np.uint64))
+        >>> float(volume[0]), centroid[0].tolist(), bool(np.allclose(moment[0], np.eye(2) * 4 / 3))
+        (4.0, [1.0, 1.0], True)
+    """
+    count, dim = len(starts) - 1, vertices.shape[1]
+    if dim > 2:
+        volume, first, second = _moments(np.ascontiguousarray(vertices), starts, masks)
+    elif dim == 1:
+        length = vertices[1::2, 0] - vertices[::2, 0]
+        volume, first, second = length, (length**2 / 2)[:, None], (length**3 / 3)[:, None, None]
+    else:
+        volume, first, second = _polygon_moments(vertices, starts)
+    reference = vertices[starts[:-1]].reshape(count, dim)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shift = np.where(volume[:, None] > 0, first / volume[:, None], 0.0)
+    second = second - volume[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    return volume, reference + shift, second
+
+
+def _polygon_moments(vertices: Array, starts: Array) -> tuple[Array, Array, Array]:
+    """Moments about the first vertex, by the fan of triangles from it."""
+    lengths = np.diff(starts)
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    u = vertices - vertices[starts[:-1]][owner]
+    following = np.arange(1, len(u) + 1)
+    following[starts[1:] - 1] = starts[:-1]
+    w = u[following]
+    area = (u[:, 0] * w[:, 1] - w[:, 0] * u[:, 1]) / 2
+    total = np.add.reduceat(area, starts[:-1])
+    sign = np.where(total < 0, -1.0, 1.0)
+    both = u + w
+    first = np.add.reduceat(area[:, None] * both / 3, starts[:-1])
+    squares = u[:, :, None] * u[:, None, :] + w[:, :, None] * w[:, None, :] + both[:, :, None] * both[:, None, :]
+    second = np.add.reduceat(area[:, None, None] * squares / 12, starts[:-1])
+    return total * sign, first * sign[:, None], second * sign[:, None, None]
+
+
+@_jit
+def _has(masks, v, f):  # noqa: ANN001, ANN202
+    return (masks[v, f >> 6] >> np.uint64(f & 63)) & np.uint64(1) == np.uint64(1)
+
+
+@_jit
+def _next_face(members, inc, nv, nf, begin, apex, left, out):  # noqa: ANN001, ANN202
+    """The next facet from ``begin`` that cuts a proper maximal face, without the apex, from a face; its members go to ``out``."""
+    for f in range(begin, nf):
+        if inc[f, apex]:
+            continue
+        size = 0
+        for v in range(nv):
+            out[v] = members[v] and inc[f, v]
+            size += out[v]
+        if size < left:
+            continue
+        maximal = True
+        for g in range(nf):
+            if g == f:
+                continue
+            subset, equal, whole = True, True, True
+            for v in range(nv):
+                if not members[v]:
+                    continue
+                if out[v] and not inc[g, v]:
+                    subset = False
+                    break
+                if inc[g, v] and not out[v]:
+                    equal = False
+                if not inc[g, v]:
+                    whole = False
+            if subset and not whole and (not equal or g < f):
+                maximal = False
+                break
+        if maximal:
+            return f
+    return nf
+
+
+@_jit
+def _moments(vertices, starts, masks):  # noqa: ANN001, ANN202
+    count, d, words = starts.shape[0] - 1, vertices.shape[1], masks.shape[1]
+    volume, first, second = np.zeros(count), np.zeros((count, d)), np.zeros((count, d, d))
+    factorial = 1.0
+    for k in range(2, d + 1):
+        factorial *= k
+    for r in range(count):
+        base, nv = starts[r], starts[r + 1] - starts[r]
+        nf = 64 * words
+        inc = np.zeros((nf, nv), np.bool_)
+        top = 0
+        for v in range(nv):
+            for f in range(nf):
+                if _has(masks, base + v, f):
+                    inc[f, v] = True
+                    top = max(top, f + 1)
+        nf = top
+        members = np.zeros((d + 1, nv), np.bool_)
+        members[0, :] = True
+        pointer, apexes = np.zeros(d + 1, np.int64), np.zeros(d + 1, np.int64)
+        edges = np.empty((d, d))
+        level = 0
+        while level >= 0:
+            if level == d - 1:  # an edge: its two ends complete a simplex
+                last = level
+                for v in range(nv):
+                    if members[level, v]:
+                        apexes[last] = v
+                        last += 1
+                        if last > d:
+                            break
+                for i in range(d):
+                    for k in range(d):
+                        edges[i, k] = vertices[base + apexes[i + 1], k] - vertices[base + apexes[0], k]
+                size = abs(np.linalg.det(edges)) / factorial
+                volume[r] += size
+                _add_simplex(vertices, base, apexes, d, size, first[r], second[r])
+                level -= 1
+                continue
+            if pointer[level] == 0:
+                for v in range(nv):
+                    if members[level, v]:
+                        apexes[level] = v
+                        break
+            f = _next_face(members[level], inc, nv, nf, pointer[level], apexes[level], d - level, members[level + 1])
+            if f == nf:
+                pointer[level] = 0
+                level -= 1
+                continue
+            pointer[level] = f + 1
+            pointer[level + 1] = 0
+            level += 1
+    return volume, first, second
+
+
+@_jit
+def _add_simplex(vertices, base, corners, d, size, first, second):  # noqa: ANN001, ANN202
+    """Add ∫ u and ∫ u uᵀ over a simplex, u = t − first vertex of the cell."""
+    total = np.zeros(d)
+    for i in range(d + 1):
+        for k in range(d):
+            total[k] += vertices[base + corners[i], k] - vertices[base, k]
+    for k in range(d):
+        first[k] += size * total[k] / (d + 1)
+    for k in range(d):
+        for m in range(d):
+            products = total[k] * total[m]
+            for i in range(d + 1):
+                products += (vertices[base + corners[i], k] - vertices[base, k]) * (vertices[base + corners[i], m] - vertices[base, m])
+            second[k, m] += size * products / ((d + 1) * (d + 2))

@@ -1,0 +1,198 @@
+"""Diagnosis: every quantity that a model and its data allow, with resolution, theory, verdict and advice."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from theodolite.core.errors import TheodoliteError
+from theodolite.core.measurement import Judgement, Measurement, Observation
+from theodolite.core.quantity import Quantity
+from theodolite.core.registry import quantities as all_quantities
+from theodolite.core.registry import quantity_named
+from theodolite.draw.progress import progress
+from theodolite.lens import Lens
+from theodolite.report.report import Profile, Report, Row
+
+__all__ = ["diagnose"]
+
+#: Needs whose cost grows with the square of samples × outputs; measured on a few samples unless the user gives few.
+EXPENSIVE = frozenset({"tangent_kernel", "jacobian", "input_jacobian", "hvp", "model"})
+#: Most samples × outputs for those.
+PROBE = 256
+
+
+def diagnose(
+    model: nn.Module,
+    x: Any,
+    y: Any = None,
+    *,
+    loss: Callable[[Any, Any], torch.Tensor] | None = None,
+    quantities: Sequence[str] | Mapping[str, Mapping[str, Any]] | str | None = None,
+    layers: str | Sequence[str] | None = None,
+) -> Report:
+    """Measure a network, put theory beside the measurements, and say what they mean. The model is left exactly as it was found.
+
+    Args:
+        model: any `torch.nn.Module`.
+        x: inputs: a tensor or array, a tuple, a dict or a DataLoader (see `theodolite.Lens`).
+        y: targets, for quantities of the loss.
+        loss: ``loss(outputs, targets)``; default mean squared error for float targets, cross-entropy for integer ones.
+        quantities: names, or a mapping name -> options; default all that the model and data allow.
+        layers: globs of the layers to observe; default all post-activation outputs.
+
+    Returns:
+        A `Report`: prints as a table, saves as HTML, JSON or CSV.
+
+    Raises:
+        ArgumentError: bad data. ModelError: the model raised. UnknownNameError: a misspelt quantity or layer.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1))
+        >>> report = diagnose(net, torch.randn(64, 2, generator=torch.Generator().manual_seed(0)), quantities=["rank.epsilon_rank"])
+        >>> [(row.quantity, row.layer) for row in report.rows]
+        [('rank.epsilon_rank', '1')]
+    """
+    chosen = _chosen(quantities)
+    lens = Lens(model, x, y, loss, layers=layers)
+    probe = _probe(lens)
+    rows: list[Row] = []
+    profiles: list[Profile] = []
+    skipped: dict[str, str] = {}
+    for quantity, options in progress(chosen, "measuring"):
+        source = probe if EXPENSIVE & set(quantity.needs) else lens
+        explicit = quantities is not None
+        where: Sequence[str | None] = source.layers if quantity.level == "layer" else [None]
+        for layer in where:
+            found = _measure(quantity, options, source, layer)
+            if isinstance(found, str):
+                if explicit:
+                    rows.append(_row(quantity, layer, Measurement(None, reason=found), source))
+                else:
+                    skipped.setdefault(quantity.name, found)
+            elif isinstance(found, Profile):
+                profiles.append(found)
+            else:
+                rows.append(_row(quantity, layer, found, source))
+    return Report(
+        model=type(model).__name__,
+        samples=lens.samples,
+        layers=lens.layers,
+        widths={name: int(lens.features[name].shape[1]) for name in lens.layers},
+        architecture=lens.architecture,
+        rows=rows,
+        profiles=profiles,
+        skipped=skipped,
+        unseen=tuple(f"{n.label} in {n.module or 'the root module'}" for n in lens.graph.unknown()),
+        probe=probe.samples,
+    )
+
+
+def _chosen(quantities: Any) -> list[tuple[Quantity, Mapping[str, Any]]]:
+    if quantities is None:
+        known = all_quantities().values()
+        # What compares with the state before training has nothing to say about a single look.
+        return [(q, {}) for q in known if not any(need.startswith("initial_") for need in q.needs)]
+    if isinstance(quantities, str):
+        quantities = [quantities]
+    if isinstance(quantities, Mapping):
+        return [(quantity_named(name), options) for name, options in quantities.items()]
+    return [(quantity_named(name), {}) for name in quantities]
+
+
+def _probe(lens: Lens) -> Lens:
+    """The same lens on so few samples that quadratic quantities stay cheap."""
+    try:
+        outputs = lens.outputs.shape[1]
+        x = lens.show("inputs")
+    except TheodoliteError:
+        return lens
+    few = max(2, PROBE // max(1, outputs))
+    if lens.samples <= few:
+        return lens
+    try:
+        y = lens.show("labels")[:few]
+    except TheodoliteError:
+        y = None
+    return Lens(lens.model, x[:few], y, lens.loss, layers=list(lens.layers))
+
+
+def _measure(quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: str | None) -> Measurement | Profile | str:
+    """The measurement, or the reason why there is none."""
+    try:
+        found = quantity.measure(lambda need: lens.show(need, layer), **options)
+    except (TheodoliteError, NotImplementedError) as error:
+        return str(error)
+    value = found.value
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray) and value.size != 1:
+        return Profile(quantity.name, quantity.symbol, layer, np.asarray(value, dtype=float))
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return f"its value is a {type(value).__name__}, which is not a number"
+    return Measurement(number, _number(found.low), _number(found.high), found.censored, found.reason)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _row(quantity: Quantity, layer: str | None, measured: Measurement, lens: Lens) -> Row:
+    facts = _facts(lens, layer)
+    prediction = None if measured.value is None else _prediction(quantity, facts)
+    judgement = _judge(quantity, measured, prediction, facts)
+    return Row(
+        quantity=quantity.name,
+        symbol=quantity.symbol,
+        layer=layer,
+        measured=measured,
+        prediction=prediction,
+        judgement=judgement,
+        reference=quantity.reference,
+        samples=lens.samples,
+    )
+
+
+def _facts(lens: Lens, layer: str | None) -> dict[str, Any]:
+    """What a prediction or a judge may ask for, from the architecture and the data."""
+    facts = lens.architecture.facts(layer)
+    facts["samples"] = lens.samples
+    if layer is not None:
+        facts |= {"layer": layer, "width": int(lens.features[layer].shape[1])}
+    return facts
+
+
+def _prediction(quantity: Quantity, facts: Mapping[str, Any]) -> float | None:
+    """The theory's value, when its required parameters can be filled from the facts."""
+    predict = quantity.prediction()
+    if predict is None:
+        return None
+    parameters = inspect.signature(predict).parameters.values()
+    required = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    if any(facts.get(name) is None for name in required):
+        return None
+    try:
+        value = predict(**{p.name: facts[p.name] for p in parameters if facts.get(p.name) is not None})
+        number = float(getattr(value, "value", value))
+    except (TheodoliteError, TypeError, ValueError, ArithmeticError):
+        return None  # the theory does not speak of this architecture
+    return number if math.isfinite(number) else None
+
+
+def _judge(quantity: Quantity, measured: Measurement, prediction: float | None, facts: dict[str, Any]) -> Judgement:
+    if measured.value is None:
+        return Judgement("not measured", "", "note")
+    if quantity.judge is not None:
+        return quantity.judge(Observation(measured, prediction, facts))
+    if prediction is None:
+        return Judgement("", "", "note")
+    gap = abs(measured.value - prediction) / max(abs(prediction), 1e-300)
+    return Judgement("as predicted" if gap < 0.1 else f"{gap:.0%} off theory", "", "good" if gap < 0.1 else "note")

@@ -1,0 +1,244 @@
+"""The report: rows of measurements with their meaning, in text, HTML, JSON and CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from theodolite.core.errors import ArgumentError, unknown
+from theodolite.core.measurement import Judgement, Measurement
+from theodolite.lens import Architecture
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SCHEMA", "Profile", "Report", "Row"]
+
+#: Version of the dictionary that `Report.to_dict` returns; raised when a field changes meaning or goes away.
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured number at one place.
+
+    Attributes:
+        quantity: registered name.
+        symbol: as in the papers.
+        layer: where, or None for the whole network.
+        measured: value with its resolution.
+        prediction: what the theory says, or None.
+        judgement: verdict, advice and level.
+        reference: bibliography key.
+        samples: number of samples that it was measured on.
+    """
+
+    quantity: str
+    symbol: str
+    layer: str | None
+    measured: Measurement
+    prediction: float | None
+    judgement: Judgement
+    reference: str
+    samples: int
+
+    @property
+    def value(self) -> float | None:
+        """The measured value; None when there is none."""
+        return self.measured.value
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in a word or two."""
+        return self.judgement.verdict
+
+    @property
+    def advice(self) -> str:
+        """What to do, in a sentence."""
+        return self.judgement.advice
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as strict JSON: a missing, censored or non-finite value is null, with a reason and its bounds."""
+        value, reason = self.value, self.measured.reason
+        if self.measured.censored:
+            value = None
+        elif value is not None and not math.isfinite(value):
+            value, reason = None, reason or f"the value is {self.value}"
+        return {
+            "quantity": self.quantity,
+            "symbol": self.symbol,
+            "layer": self.layer,
+            "value": value,
+            "low": _strict(self.measured.low),
+            "high": _strict(self.measured.high),
+            "censored": self.measured.censored,
+            "reason": reason or None,
+            "prediction": _strict(self.prediction),
+            "verdict": self.verdict or None,
+            "advice": self.advice or None,
+            "level": self.judgement.level,
+            "reference": self.reference,
+            "samples": self.samples,
+        }
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A measured vector at one place, such as a spectrum; drawn in figures, not listed as a row."""
+
+    quantity: str
+    symbol: str
+    layer: str | None
+    values: np.ndarray
+
+
+class RowsOfQuantity(tuple[Row, ...]):
+    """All rows of one quantity, in layer order."""
+
+    @property
+    def values(self) -> dict[str | None, float | None]:
+        """Layer -> value."""
+        return {row.layer: row.value for row in self}
+
+    def __str__(self) -> str:
+        return "\n".join(f"{row.layer or 'network':<24} {row.measured}" for row in self)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `theodolite.diagnose` found. Prints as a table; ``report["rank.epsilon_rank"]`` gives the rows of one quantity.
+
+    Attributes:
+        model: class name of the model.
+        samples: number of samples looked at.
+        layers: names of the observed layers.
+        widths: layer -> number of neurons.
+        architecture: what was read off the tensors.
+        rows: all measurements.
+        profiles: vector-valued measurements, for figures.
+        skipped: quantity -> why it could not be measured.
+        unseen: operations that the tracer does not know, by name.
+        probe: number of samples used for quantities of quadratic cost.
+    """
+
+    model: str
+    samples: int
+    layers: tuple[str, ...]
+    widths: Mapping[str, int]
+    architecture: Architecture
+    rows: Sequence[Row]
+    profiles: Sequence[Profile] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
+    probe: int = 0
+
+    def __getitem__(self, quantity: str) -> RowsOfQuantity:
+        found = RowsOfQuantity(row for row in self.rows if row.quantity == quantity)
+        if not found:
+            raise unknown("quantity in this report", quantity, {row.quantity for row in self.rows})
+        return found
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def summary(self) -> tuple[tuple[str, str], ...]:
+        """(level, sentence): the advice of all rows, worst first, each once, with the layers that it is about."""
+        grouped: dict[tuple[str, str], list[str]] = {}
+        for row in self.rows:
+            if row.advice:
+                grouped.setdefault((row.judgement.level, row.advice), []).append(row.layer or "network")
+        order = {"bad": 0, "note": 1, "good": 2}
+        sentences = []
+        for (level, advice), layers in sorted(grouped.items(), key=lambda item: order.get(item[0][0], 3)):
+            place = "" if layers == ["network"] else f"{'layer' if len(layers) == 1 else 'layers'} {_listed(layers)}: "
+            sentences.append((level, place + advice))
+        return tuple(sentences)
+
+    def __str__(self) -> str:
+        from theodolite.report.text import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        from theodolite.report.html import fragment
+
+        return fragment(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON values: no NaN, no infinities; ``schema`` is the version of this form."""
+        from theodolite import __version__
+
+        return {
+            "schema": SCHEMA,
+            "theodolite": __version__,
+            "model": self.model,
+            "samples": self.samples,
+            "layers": [{"name": name, "width": self.widths[name]} for name in self.layers],
+            "summary": [{"level": level, "text": text} for level, text in self.summary],
+            "rows": [row.to_dict() for row in self.rows],
+            "skipped": dict(self.skipped),
+            "unseen": list(self.unseen),
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame([row.to_dict() for row in self.rows])
+
+    def explain(self, name: str) -> str:
+        """What a quantity of this report means, how it was computed, its paper, and its values here.
+
+        Raises:
+            UnknownNameError: no such quantity; the nearest names are listed.
+        """
+        from theodolite.report.explain import explain
+
+        text = explain(name)
+        rows = [row for row in self.rows if row.quantity == name]
+        lines = [f"  {row.layer or 'network':<24} {row.measured}  {row.verdict}".rstrip() for row in rows]
+        if not lines:
+            lines = [f"  not measured: {self.skipped.get(name, 'it was not asked for')}"]
+        return text + "\n\nIn this report:\n" + "\n".join(lines)
+
+    def save(self, path: str | Path, **options: Any) -> Path:
+        """Write the report; the suffix decides: ``.html`` (one self-contained page), ``.json`` or ``.csv``.
+
+        Raises:
+            ArgumentError: another suffix. Nothing is written then.
+        """
+        path = Path(path)
+        if path.suffix == ".html":
+            from theodolite.report.html import page
+
+            text = page(self, **options)
+        elif path.suffix == ".json":
+            text = json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False)
+        elif path.suffix == ".csv":
+            text = self.to_frame().to_csv(index=False)
+        else:
+            raise ArgumentError(f"path must end in .html, .json or .csv, got {str(path)!r}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.partial")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+        return path
+
+
+def _strict(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"

@@ -1,0 +1,203 @@
+"""Test error of least squares on random features: deterministic equivalents and exact finite formulas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from theodolite.core.errors import ArgumentError
+from theodolite.theory.generalization.predict.labelled import as_matrix
+
+__all__ = ["FeatureRisk", "gaussian_features_risk", "random_features_risk"]
+
+
+@dataclass(frozen=True)
+class FeatureRisk:
+    """Predicted errors of random-feature regression; floats, or arrays over the numbers of features.
+
+    Attributes:
+        test_mse: expected squared error on a new noisy sample.
+        train_mse: expected mean squared error on the training samples.
+        gamma: γ, the effective regularisation of the eigenvalues: modes with λ_i ≫ γ are learned.
+        kappa: κ, that of the kernel of the finitely many features.
+        learned: z = Σ λ_i/(λ_i + γ), the effective number of learned modes; min(n, N) without ridge.
+    """
+
+    test_mse: Any
+    train_mse: Any
+    gamma: Any
+    kappa: Any
+    learned: Any
+
+
+def gaussian_features_risk(samples: int, features: Any, *, seen: Any, unseen: Any = 0.0, noise: float = 0.0) -> Any:
+    """Exact test error of minimum-norm least squares on p of D Gaussian features, y = x·β + noise.
+
+    With β_T the coefficients on the p chosen features and s² = ‖β_Tᶜ‖² + σ²,
+
+        p ≤ n − 2:            s² (1 + p/(n − p − 1))
+        n − 1 ≤ p ≤ n + 1:    ∞
+        p ≥ n + 2:            ‖β_T‖² (1 − n/p) + s² (1 + n/(p − n − 1)).
+
+    Exact for every finite n, p (independent standard normal features), not an asymptotic formula.
+
+    Args:
+        samples: n.
+        features: p ≥ 0, a number or an array.
+        seen: ‖β_T‖², likewise (broadcast).
+        unseen: ‖β_Tᶜ‖², likewise.
+        noise: σ², the variance of the label noise.
+
+    Returns:
+        E (y − prediction)² on a new noisy sample; float, or array for arrays.
+
+    Raises:
+        ArgumentError: negative arguments.
+
+    Reference: belkin2020two Thm 1.
+
+    Example:
+        >>> gaussian_features_risk(40, [10, 40, 80], seen=[0.125, 0.5, 1.0], unseen=[0.875, 0.5, 0.0]).round(4).tolist()
+        [1.1767, inf, 0.5]
+    """
+    p, on, off = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (features, seen, unseen)))
+    if samples < 1 or np.any(p < 0) or np.any(on < 0) or np.any(off < 0) or noise < 0:
+        raise ArgumentError("samples must be at least 1, and features, seen, unseen and noise at least 0")
+    n, s2 = float(samples), off + noise
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = s2 * (1 + p / (n - p - 1))
+        above = on * (1 - n / p) + s2 * (1 + n / (p - n - 1))
+    at = np.where(s2 > 0, np.inf, np.where(p < n, 0.0, on * np.maximum(0.0, 1 - n / np.maximum(p, 1))))
+    risk = np.where(p <= n - 2, below, np.where(p >= n + 2, above, at))
+    return float(risk) if risk.ndim == 0 else risk
+
+
+def random_features_risk(
+    eigenvalues: Any, coefficients2: Any, samples: int, features: Any, *, ridge: float = 0.0, noise: float = 0.0, tail: float = 0.0
+) -> FeatureRisk:
+    """Deterministic equivalent of the errors of (ridge) least squares on N random features.
+
+    Let the mean kernel E φ(x)φ(x′) have eigenvalues λ_i and the target the coefficients v_i in its eigenfunctions. With n
+    samples, N features and the penalty ridge·‖a‖² on the summed squared error (δ = ridge/N on the normalised kernel), κ and γ
+    solve
+
+        n = Σ λ_i/(λ_i + γ) + δ/κ,        N = Σ λ_i/(λ_i + γ) + N κ/γ,
+
+    and with z = Σ λ_i/(λ_i + γ), q = Σ (λ_i/(λ_i + γ))²
+
+        E_test = [Σ (γ/(λ_i + γ) − κ λ_i/(λ_i + γ)² · N/(N − q)) v_i² + σ²] / (1 − (q (N − 2z) + z²)/(n (N − q))),
+        E_train = (δ/(n κ))² E_test.
+
+    Without ridge z = min(n, N), and E_test diverges at N = n when σ² > 0 or the target has a part that is not learned. N = ∞
+    is kernel (ridge) regression. Valid asymptotically for features that behave like Gaussian ones with the same covariance
+    (n, N and the number of relevant modes large together); for isotropic data and a linear target it is the theorem of Mei and
+    Montanari.
+
+    Args:
+        eigenvalues: ``(M,)``, λ_i > 0.
+        coefficients2: ``(M,)``, v_i²; energy of the target outside the modes belongs into ``noise``, which then stands for both.
+        samples: n.
+        features: N, a number or an array; ``numpy.inf`` for the kernel limit.
+        ridge: λ ≥ 0, as in `double_descent`.
+        noise: σ², label noise plus the energy of the target in the tail.
+        tail: Σ λ_i over infinitely many further eigenvalues, each negligible; they act as a ridge of their own.
+
+    Returns:
+        `FeatureRisk`: floats, or arrays over ``features``.
+
+    Raises:
+        ArgumentError: negative arguments or shapes that do not match; or, without ridge and tail, fewer modes than min(n, N).
+
+    Cost: O(M) per step of a bracketing root search, per number of features.
+
+    Reference: simon2024 Eq. 5–8 (the framework); mei2022 Thm 2 (its isotropic case).
+
+    Example:
+        >>> risk = random_features_risk(np.full(100, 0.01), np.full(100, 0.01), 300, [150.0, 300.0, 3000.0], tail=0.5, noise=0.01)
+        >>> bool(risk.test_mse[1] > 5 * risk.test_mse[2]), risk.learned.round(9).tolist()
+        (True, [150.0, 300.0, 300.0])
+    """
+    lam, v2 = as_matrix(eigenvalues, "eigenvalues", ndim=1), as_matrix(coefficients2, "coefficients2", ndim=1)
+    if lam.shape != v2.shape:
+        raise ArgumentError(f"eigenvalues and coefficients2 must have one entry per mode, got {lam.shape} and {v2.shape}")
+    if np.any(lam <= 0) or np.any(v2 < 0):
+        raise ArgumentError("eigenvalues must be positive and coefficients2 non-negative; drop modes with eigenvalue 0")
+    counts = np.asarray(features, dtype=np.float64)
+    if samples < 1 or np.any(counts < 1) or ridge < 0 or noise < 0 or tail < 0:
+        raise ArgumentError("samples and features must be at least 1, and ridge, noise and tail at least 0")
+    rows = [_risk(lam, v2, float(samples), float(count), ridge, noise, tail) for count in np.atleast_1d(counts).ravel()]
+    columns = [np.array(column).reshape(counts.shape) for column in zip(*rows, strict=True)]
+    return FeatureRisk(*(float(c) if counts.ndim == 0 else c for c in columns))
+
+
+def _risk(
+    lam: np.ndarray, v2: np.ndarray, n: float, count: float, ridge: float, noise: float, tail: float
+) -> tuple[float, float, float, float, float]:
+    """(test, train, γ, κ, z) for one number of features."""
+    infinite = np.isinf(count)
+    delta = ridge if infinite else ridge / count
+    gamma = _gamma(lam, n, count, delta, tail)
+    share = lam / (lam + gamma)
+    z, q = float(share.sum()) + tail / gamma, float((share**2).sum())
+    if ridge == 0:
+        z = min(n, count)
+    ratio = 1.0 if infinite else 1 - z / count  # κ/γ
+    kappa = gamma * ratio
+    rest = delta / kappa if ridge > 0 else n - z
+    # With N = ∞: N/(N − q) = 1 and (q(N − 2z) + z²)/(N − q) = q.
+    inflate, used = (1.0, q) if infinite else (count / (count - q), (q * (count - 2 * z) + z**2) / (count - q))
+    missed = gamma / (lam + gamma) - kappa * lam / (lam + gamma) ** 2 * inflate
+    numerator = float(missed @ v2) + noise
+    room = 1 - used / n
+    if room <= 1e-14:
+        return (np.inf if numerator > 0 else 0.0), 0.0, gamma, kappa, z
+    test = numerator / room
+    return test, (rest / n) ** 2 * test, gamma, kappa, z
+
+
+def _gamma(lam: np.ndarray, n: float, count: float, delta: float, tail: float) -> float:
+    """The root γ of z(γ) + δ/κ(γ) = n, with κ = γ(1 − z/N); of z(γ) = min(n, N) without ridge."""
+    from scipy.optimize import brentq
+
+    def learned(gamma: float) -> float:
+        return float((lam / (lam + gamma)).sum()) + tail / gamma
+
+    least = min(n, count)
+    if delta == 0 and tail == 0 and len(lam) <= least:
+        raise ArgumentError(
+            f"without ridge and tail there must be more modes than min(samples, features) = {least:g}, got {len(lam)} "
+            "eigenvalues; pass the tail or a ridge"
+        )
+
+    def excess(log_gamma: float) -> float:
+        gamma = np.exp(log_gamma)
+        z = learned(gamma)
+        if delta == 0:
+            return z - least
+        if z >= count:
+            return np.inf
+        return z + delta / (gamma * (1 - z / count)) - n
+
+    high = np.log((lam.sum() + tail) * 2 + delta * 2 + 1e-300) + 1.0
+    while excess(high) > 0:
+        high += 2.0
+    low = high - 2.0
+    while excess(low) < 0:
+        low -= 2.0
+    if np.isinf(excess(low)):  # shrink the bracket to where the equation is defined
+        bad, good = low, high
+        while np.isinf(excess(bad)) and good - bad > 1e-13:
+            middle = (bad + good) / 2
+            value = excess(middle)
+            if np.isinf(value):
+                bad = middle
+            elif value > 0:
+                bad = middle
+            else:
+                good = middle
+        low, high = bad, good
+        if np.isinf(excess(low)):
+            return float(np.exp(high))
+    return float(np.exp(brentq(excess, low, high, xtol=1e-14, rtol=8.9e-16)))

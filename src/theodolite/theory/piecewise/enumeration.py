@@ -1,0 +1,288 @@
+"""Depth-first enumeration of all cells of a program on a chart, batch by batch, in bounded memory.
+
+A frame is a batch of cells that have been cut by all switches before step s, with the affine maps of the values still needed. It
+advances by the affine steps (one matrix product for the whole batch), is cut by the next switches in compiled code, and its parts
+are pushed back in slices, so that at most (slice) x (parts per cell) x (layers) cells are open at any time. Frames are independent:
+they can be carried out anywhere and in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from theodolite.theory.piecewise.cells import PAIR, UNIT, Cells, Cut, first_cell, split_cells
+from theodolite.theory.piecewise.domains import Chart
+from theodolite.theory.piecewise.exactcells import ExactChart, float_cells
+from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program, Switching
+
+__all__ = ["Found", "Frame", "Task", "enumerate_cells", "error_bounds", "pack_patterns", "unpack_patterns"]
+
+#: Numbers held in the affine maps of one frame: one slice stays in the processor's second-level cache.
+SLICE = 1 << 17
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is enumerated.
+
+    Attributes:
+        program: the network.
+        chart: where.
+        certify: ``none`` (undecided signs count as zero), ``filtered`` (undecided parents are cut exactly) or ``exact``.
+    """
+
+    program: Program
+    chart: Chart
+    certify: str = "none"
+
+    @cached_property
+    def errors(self) -> dict[int, Array]:
+        """Error bounds of the switches, by step."""
+        return error_bounds(self.program, self.chart)
+
+    @cached_property
+    def exact(self) -> ExactChart:
+        """The same in exact arithmetic."""
+        return ExactChart(self.program, self.chart)
+
+    def first(self) -> Frame:
+        """The frame to begin with."""
+        empty = np.zeros((1, 0), dtype=np.uint8)
+        return Frame(0, first_cell(self.chart), {0: self.chart.start}, empty)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A batch of cells on its way.
+
+    Attributes:
+        step: the next step of the program.
+        cells: R cells.
+        values: value index → maps (R, d + 1, n).
+        bits: (R, bytes): packed patterns of the switches so far.
+    """
+
+    step: int
+    cells: Cells
+    values: dict[int, Array]
+    bits: Array
+
+    def slices(self) -> Iterator[Frame]:
+        """The same cells in frames that fit the cache."""
+        numbers = sum(v.shape[1] * v.shape[2] for v in self.values.values())
+        size = int(np.clip(SLICE // max(numbers, 1), 64, 8192))
+        total = len(self.cells)
+        if total <= size:
+            yield self
+            return
+        for low in range(0, total, size):
+            high = min(low + size, total)
+            values = {k: v[low:high] for k, v in self.values.items()}
+            yield Frame(self.step, self.cells.part(low, high), values, self.bits[low:high])
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Finished cells: their geometry, packed patterns, and output maps (R, d + 1, outputs)."""
+
+    cells: Cells
+    bits: Array
+    maps: Array
+
+    @classmethod
+    def join(cls, batches: list[Found]) -> Found:
+        """One batch of several."""
+        return cls(
+            Cells.join([b.cells for b in batches]),
+            np.concatenate([b.bits for b in batches]),
+            np.concatenate([b.maps for b in batches]),
+        )
+
+
+def pack_patterns(program: Program, patterns: Array) -> Array:
+    """Patterns (R, switches) as bytes, every step on a byte of its own."""
+    parts = [np.packbits(patterns[:, low:high].astype(bool), axis=1) for low, high in program.columns.values()]
+    return np.concatenate(parts, axis=1) if parts else np.zeros((len(patterns), 0), dtype=np.uint8)
+
+
+def unpack_patterns(program: Program, bits: Array, stop: int | None = None) -> Array:
+    """Inverse of `pack_patterns`, (R, switches); only the steps before ``stop`` if given."""
+    parts, offset = [], 0
+    for index, (low, high) in program.columns.items():
+        if stop is not None and index >= stop:
+            break
+        width = (high - low + 7) // 8
+        parts.append(np.unpackbits(bits[:, offset : offset + width], axis=1, count=high - low))
+        offset += width
+    return np.concatenate(parts, axis=1) if parts else np.zeros((len(bits), 0), dtype=np.uint8)
+
+
+def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:
+    """A bound on |computed − true| for the values of every switch's function on the chart, by step.
+
+    A chain of products and sums with N roundings errs by at most N u (1 + O(u)) times the same chain on absolute values
+    (Higham, Accuracy and Stability of Numerical Algorithms, §3.5), whatever the order of summation. Twice that is used, which
+    covers the evaluation at a point. Index ``len(program.steps)`` holds the bound for the output.
+    """
+    size = np.append(np.abs(chart.corners).max(axis=0), 1.0)  # |t_i| ≤ size_i, constant last
+    values = {0: np.abs(chart.start)}
+    roundings = {0: chart.dim + 2}
+    bounds = {}
+    for i, step in enumerate(program.steps):
+        if isinstance(step, Affine):
+            values[i + 1] = step.magnitudes(values)
+            roundings[i + 1] = max(roundings[s] for s in step.sources) + step.fan_in + 2
+            continue
+        source, count = values[step.source], roundings[step.source]
+        if isinstance(step, Switching):
+            magnitude = size @ step.row_magnitudes(source)[0]
+        else:  # a difference of two candidates
+            largest = size @ step.magnitudes(source)[0]
+            magnitude = 2 * np.repeat(largest, step.groups.shape[1])
+        bounds[i] = 2 * UNIT * (count + chart.dim + 4) * magnitude
+        values[i + 1] = step.magnitudes(source)
+        roundings[i + 1] = count + 2
+    last = len(program.steps)
+    bounds[last] = 2 * UNIT * (roundings[last] + chart.dim + 2) * (size @ values[last][0])
+    return bounds
+
+
+def enumerate_cells(task: Task, frame: Frame | None = None, until: int | None = None) -> Iterator[Found | Frame]:
+    """All finished cells below ``frame``, batch by batch; frames that reach step ``until`` are given back unfinished."""
+    stack = [frame or task.first()]
+    while stack:
+        top = stack.pop()
+        if until is not None and top.step >= until:
+            yield top
+            continue
+        after = _advance(task, top)
+        if isinstance(after, Found):
+            yield after
+        else:
+            stack.extend(reversed(list(after.slices())))
+
+
+def _advance(task: Task, frame: Frame) -> Frame | Found:
+    """Carry a frame through the affine steps and one set of switches, or to the end."""
+    program = task.program
+    values = dict(frame.values)
+    index = frame.step
+    while index < len(program.steps) and isinstance(step := program.steps[index], Affine):
+        values[index + 1] = step.maps(values)
+        _drop_dead(program, values, index)
+        index += 1
+    if index == len(program.steps):
+        maps = np.broadcast_to(values[index], (len(frame.cells), *values[index].shape[1:]))
+        return Found(frame.cells, frame.bits, maps)
+    step = program.steps[index]
+    assert not isinstance(step, Affine)
+    source = values[step.source]
+    if task.certify == "exact":
+        cut = Cut(frame.cells.part(0, 0), np.zeros(0, int), np.zeros((0, step.switches), np.uint8), np.ones(len(frame.cells), bool))
+    elif isinstance(step, Maximum):
+        cut = _cut_maximum(task, index, frame.cells, source)
+    else:
+        low, high = program.columns[index]
+        keep = np.zeros(high - low, dtype=np.int8)
+        certified = task.certify != "none"
+        cut = split_cells(frame.cells, step.rows(source), task.errors[index], np.arange(low, high), keep, certified)
+    if cut.undecided.any():
+        cut = _redo(task, index, frame, cut, source)
+    parents = cut.parents
+    fresh = {k: v[parents] for k, v in values.items() if k != step.source or program.last_use[k] > index}
+    chosen = fresh[step.source] if step.source in fresh else source[parents]
+    fresh[index + 1] = step.maps(chosen, cut.bits)
+    _drop_dead(program, fresh, index)
+    bits = np.concatenate([frame.bits[parents], np.packbits(cut.bits, axis=1)], axis=1)
+    return Frame(index + 1, cut.cells, fresh, bits)
+
+
+def _drop_dead(program: Program, values: dict[int, Array], index: int) -> None:
+    for k in [k for k in values if program.last_use.get(k, -1) <= index]:
+        del values[k]
+
+
+def _cut_maximum(task: Task, index: int, cells: Cells, source: Array) -> Cut:
+    """The winner partition of every group: for every candidate, the part of the cell where it beats the others."""
+    step = task.program.steps[index]
+    assert isinstance(step, Maximum)
+    base, width = task.program.columns[index][0], step.groups.shape[1]
+    certified = task.certify != "none"
+    origin = np.arange(len(cells))
+    bits = np.zeros((len(cells), step.switches), dtype=np.uint8)
+    undecided = np.zeros(len(cells), dtype=bool)
+    for i, group in enumerate(step.groups):
+        slots = np.flatnonzero(group >= 0)
+        columns = base + i * width + slots
+        parts, parents = [], []
+        for k, slot in enumerate(slots):
+            others = np.delete(np.arange(len(slots)), k)
+            if not len(others):
+                parts.append(cells)
+                parents.append(np.arange(len(cells)))
+            else:
+                rows = source[origin][:, :, [group[slot]]] - source[origin][:, :, group[slots[others]]]
+                labels = columns[k] + PAIR * (columns[others] + 1)
+                errors = np.repeat(task.errors[index][i * width], len(others))
+                cut = split_cells(cells, rows, errors, labels, np.where(k < others, 1, 2).astype(np.int8), certified)
+                undecided[origin[cut.undecided]] = True
+                parts.append(cut.cells)
+                parents.append(cut.parents)
+        parent = np.concatenate(parents)
+        cells = Cells.join(parts)
+        winner = np.repeat(columns - base, [len(p) for p in parents])
+        bits = bits[parent]
+        bits[np.arange(len(parent)), winner] = 1
+        origin = origin[parent]
+    if undecided.any():
+        good = np.flatnonzero(~undecided[origin])
+        cells, origin, bits = cells.select(good), origin[good], bits[good]
+    return Cut(cells, origin, bits, undecided)
+
+
+def _redo(task: Task, index: int, frame: Frame, cut: Cut, source: Array) -> Cut:
+    """Cut the undecided parents in exact arithmetic and add their parts."""
+    step = task.program.steps[index]
+    assert not isinstance(step, Affine)
+    low, high = task.program.columns[index]
+    cells, parents, bits = [cut.cells], [cut.parents], [cut.bits]
+    words = frame.cells.masks.shape[1]
+    for r in np.flatnonzero(cut.undecided):
+        prefix = unpack_patterns(task.program, frame.bits[r : r + 1], stop=index)[0]
+        values = task.exact.maps(prefix, index)
+        polytope = task.exact.polytope(frame.cells, r, values)
+        parts = task.exact.split(polytope, index, values)
+        own = frame.cells.part(r, r + 1)
+        lines = {int(label): line for label, line in zip(own.labels, own.facets, strict=True)}
+        lines.update(_lines(task, index, source[r], {label for p, _ in parts for label in p.labels if label >= low}))
+        cells.append(float_cells([p for p, _ in parts], lines, words))
+        parents.append(np.full(len(parts), r))
+        bits.append(np.array([b for _, b in parts], dtype=np.uint8).reshape(-1, high - low))
+    # parts of one parent stay together and parents stay in order, so that slices keep their locality
+    parent = np.concatenate(parents)
+    order = np.argsort(parent, kind="stable")
+    joined = Cells.join(cells).select(order)
+    return Cut(joined, parent[order], np.concatenate(bits)[order], np.zeros_like(cut.undecided))
+
+
+def _lines(task: Task, index: int, value: Array, labels: set[int]) -> dict[int, Array]:
+    """Float rows with their error for new facets of a cell whose source maps are ``value`` (d + 1, n)."""
+    step = task.program.steps[index]
+    low = task.program.columns[index][0]
+    found = {}
+    if isinstance(step, Switching):
+        rows = step.rows(value[None])[0]
+        for label in labels:
+            found[label] = np.append(rows[:, label - low], task.errors[index][label - low])
+    else:
+        assert isinstance(step, Maximum)
+        entries = step.groups.ravel()
+        for label in labels:
+            first, second = label % PAIR - low, label // PAIR - 1 - low
+            row = value[:, entries[first]] - value[:, entries[second]]
+            found[label] = np.append(row, task.errors[index][first])
+    return found
