@@ -67,7 +67,9 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ArgumentError(f"the spec {str(path)!r} cannot be read: {error.strerror}; give a YAML file or a sweep's store") from error
+        raise ArgumentError(
+            f"the spec {str(path)!r} cannot be read: {error.strerror}; give a YAML file or a sweep's store"
+        ) from error
     except yaml.YAMLError as error:
         raise ArgumentError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(content, dict):

@@ -98,7 +98,7 @@ class Record:
             )
         }
         try:
-            self.data.assign_attrs({**self.data.attrs, **attributes}).to_zarr(draft, zarr_format=3, consolidated=False)
+            _storable(self.data).assign_attrs({**self.data.attrs, **attributes}).to_zarr(draft, zarr_format=3, consolidated=False)
             if path.exists():
                 shutil.rmtree(path)
             os.replace(draft, path)
@@ -132,3 +132,11 @@ class Record:
     def _repr_html_(self) -> str:
         html: str = self.data._repr_html_()
         return f"<b>{self.name}</b>{html}"
+
+
+def _storable(data: xr.Dataset) -> xr.Dataset:
+    """The data with fixed-width strings as objects: zarr v3 specifies only variable-length strings."""
+    texts = [name for name, variable in data.variables.items() if variable.dtype.kind == "U"]
+    return data.assign_coords({n: data[n].astype(object) for n in texts if n in data.coords}).assign(
+        {n: data[n].astype(object) for n in texts if n not in data.coords}
+    )

@@ -24,7 +24,7 @@ from theodolite.lab.values import Outcome
 
 __all__ = ["Driver", "died", "orderly_stop"]
 
-TILE_ATTEMPTS = 3
+TILE_ATTEMPTS = 2
 CELL_ATTEMPTS = 3
 
 

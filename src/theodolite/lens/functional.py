@@ -91,8 +91,8 @@ class FunctionalModel:
         tensor = tensor.detach()
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
-    def __call__(self, x: Inputs, variables: Mapping[str, torch.Tensor] | None = None) -> torch.Tensor:
-        """Outputs ``(N, K)``; ``variables`` replaces some of the chosen parameters."""
+    def output(self, x: Inputs, variables: Mapping[str, torch.Tensor] | None = None) -> torch.Tensor:
+        """The model's output in its own shape; ``variables`` replaces some of the chosen parameters."""
         values = {**self._rest, **self.variables, **(variables or {})}
         try:
             out = functional_call(self.model, values, x)
@@ -110,6 +110,11 @@ class FunctionalModel:
             raise UnsupportedError(
                 f"the model returns {type(out).__name__}, not one tensor; wrap it in a module whose forward returns the tensor"
             )
+        return out
+
+    def __call__(self, x: Inputs, variables: Mapping[str, torch.Tensor] | None = None) -> torch.Tensor:
+        """Outputs ``(N, K)``."""
+        out = self.output(x, variables)
         samples = x[0].shape[0]
         if samples == 1:  # a model may squeeze the dimension of a single sample away
             return out.reshape(1, -1)

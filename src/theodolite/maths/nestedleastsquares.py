@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -76,7 +77,7 @@ def nested_least_squares(
     if ridge < 0:
         raise ArgumentError(f"ridge must be at least 0, got {ridge}")
     steps = list(widths)
-    if not steps or steps[0] < 1 or steps[-1] > most or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+    if not steps or steps[0] < 1 or steps[-1] > most or any(a >= b for a, b in itertools.pairwise(steps)):
         raise ArgumentError(f"widths must increase strictly within 1…{most} (the number of columns), got {steps[:10]}")
     live = np.any(matrix[:, : steps[-1]] != 0, axis=0)
     counts = np.cumsum(live)

@@ -54,7 +54,9 @@ def chunk_size(elements_per_member: int, elements: int = ELEMENTS) -> int:
     return 1 << max(0, min(10, (elements // max(1, elements_per_member)).bit_length() - 1))
 
 
-def make_chunks(members: Sequence[int], rows: Sequence[int], size: int, device: torch.device | str = "cpu") -> list[Chunk]:
+def make_chunks(
+    members: Sequence[int], rows: Sequence[int], size: int, device: torch.device | str = "cpu", slots: bool = True
+) -> list[Chunk]:
     """Place the members of some rows into chunks, each in its own slot (member mod size).
 
     Args:
@@ -62,11 +64,15 @@ def make_chunks(members: Sequence[int], rows: Sequence[int], size: int, device: 
         rows: rows to place.
         size: C.
         device: where the index tensors live.
+        slots: False for kernels that treat members one by one: chunks of up to ``size``, without empty slots.
 
     Example:
         >>> [(c.slots.tolist(), c.rows.tolist()) for c in make_chunks(range(5), range(5), 4)]
         [([0, 1, 2, 3], [0, 1, 2, 3]), ([0], [4])]
     """
+    if not slots:
+        parts = [np.asarray(rows[low : low + size]) for low in range(0, len(rows), size)]
+        return [Chunk(*(torch.as_tensor(i, device=device) for i in (part, np.arange(len(part)), part))) for part in parts]
     queues: list[list[int]] = [[] for _ in range(size)]
     for row in rows:
         queues[int(members[row]) % size].append(int(row))

@@ -167,7 +167,7 @@ class Run:
     def _segment(self, count: int) -> Tensor:
         """Carry all living members through ``count`` steps; their losses before each step, (E, count), NaN for the others."""
         losses = torch.full((len(self.ensemble), count), float("nan"), dtype=self.ensemble.dtype, device=self.ensemble.device)
-        for chunk in make_chunks(self.ensemble.members, self.alive, self.backend.chunk, self.ensemble.device):
+        for chunk in make_chunks(self.ensemble.members, self.alive, self.backend.chunk, self.ensemble.device, self.backend.slots):
             segment = self._gather(chunk, count)
             chunk.scatter(self.backend.run(segment), losses)
             for part, whole in zip(segment.params, self.params, strict=True):

@@ -1,1 +1,80 @@
-"""Double descent, implicit bias, random labels."""
+"""Double descent, implicit bias, random labels: why do networks generalise?"""
+
+from theodolite.theory.generalization.construct import (
+    FEATURE_KINDS,
+    OPTIMIZERS,
+    Descent,
+    DoubleDescent,
+    Memorizer,
+    Optimizer,
+    double_descent,
+    gradient_descent,
+    memorize,
+    random_features,
+)
+from theodolite.theory.generalization.measure import (
+    LayerNorms,
+    Norms,
+    angle_to,
+    distance_from_init,
+    frobenius_norm,
+    margin,
+    norms,
+    output_margin,
+    parameter_distance,
+    parameter_norm,
+    path_norm,
+    spectral_norm,
+)
+from theodolite.theory.generalization.predict import (
+    FeatureRisk,
+    GradientFlow,
+    ImplicitBias,
+    MaxMargin,
+    NotSeparableError,
+    gaussian_features_risk,
+    gradient_flow,
+    implicit_bias_constants,
+    max_margin,
+    random_features_risk,
+    sup_margin,
+)
+
+__all__ = [  # noqa: RUF022 - grouped for the reader
+    # the implicit bias of gradient descent on separable data
+    "max_margin",
+    "MaxMargin",
+    "NotSeparableError",
+    "sup_margin",
+    "implicit_bias_constants",
+    "ImplicitBias",
+    "gradient_flow",
+    "GradientFlow",
+    "gradient_descent",
+    "Descent",
+    "Optimizer",
+    "OPTIMIZERS",
+    "margin",
+    "angle_to",
+    # double descent
+    "random_features",
+    "FEATURE_KINDS",
+    "double_descent",
+    "DoubleDescent",
+    "random_features_risk",
+    "gaussian_features_risk",
+    "FeatureRisk",
+    # memorisation and norms
+    "memorize",
+    "Memorizer",
+    "output_margin",
+    "norms",
+    "Norms",
+    "LayerNorms",
+    "frobenius_norm",
+    "spectral_norm",
+    "path_norm",
+    "distance_from_init",
+    "parameter_norm",
+    "parameter_distance",
+]

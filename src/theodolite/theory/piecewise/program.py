@@ -78,7 +78,7 @@ def _apply(weight: Matrix, value: Array) -> Array:
     count, rows, size = value.shape
     flat = value.reshape(count * rows, size)
     result = flat @ weight.T if isinstance(weight, np.ndarray) else (weight @ flat.T).T
-    return np.ascontiguousarray(result).reshape(count, rows, -1)
+    return np.ascontiguousarray(result).reshape(count, rows, result.shape[1])
 
 
 def _absolute(weight: Matrix) -> Matrix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -82,10 +82,17 @@ def _pick(data: Tensor, rows: Tensor, chosen: Tensor) -> Tensor:
 
 
 class Backend(ABC):
-    """Carries segments out. ``chunk`` is the number of members that it wants at a time."""
+    """Carries segments out.
+
+    Attributes:
+        name: as it is asked for.
+        chunk: number of members at a time.
+        slots: whether a member must sit in the slot of its number, with empty slots filled up (see `theodolite.train.chunks`).
+    """
 
     name: str = ""
     chunk: int = 1
+    slots: bool = True
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -93,8 +100,3 @@ class Backend(ABC):
     @abstractmethod
     def run(self, segment: Segment) -> Tensor:
         """Take the segment's steps in place; losses before each step, (C, count)."""
-
-    @staticmethod
-    def names() -> Sequence[str]:
-        """Names of all backends."""
-        return ("eager", "compile", "numba", "cudagraph")

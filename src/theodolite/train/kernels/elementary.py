@@ -1,7 +1,7 @@
 """Elementary functions that numba can vectorise: exp, tanh, sigmoid, erf, sin and cos, relatively accurate at small arguments.
 
 numba calls the scalar C library for these, which does not vectorise. Each function here is straight-line code with selects, in
-float64 or float32 by the type of its argument. Odd functions have a branch of their own near zero: condensation lives at
+float64 (``_64``) or float32 (``_32``). Odd functions have a branch of their own near zero: condensation lives at
 arguments of 1e-6 and below, where 2 sigmoid(2z) − 1 would lose every digit.
 
 Only contraction is allowed to the compiler: reassociation would undo the range reductions.
@@ -15,9 +15,21 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-__all__ = ["cos", "erf", "exp", "sigmoid", "sin", "sincos", "tanh"]
+__all__ = [
+    "erf_32",
+    "erf_64",
+    "exp_32",
+    "exp_64",
+    "select",
+    "sigmoid_32",
+    "sigmoid_64",
+    "sincos_32",
+    "sincos_64",
+    "tanh_32",
+    "tanh_64",
+]
 
 exact = numba.njit(fastmath={"contract"}, error_model="numpy", forceinline=True)
 
@@ -118,7 +130,8 @@ _INV_LN2, _INV_LN2_32 = 1 / math.log(2), np.float32(1 / math.log(2))
 
 
 @exact
-def _exp_64(x):  # noqa: ANN001, ANN202
+def exp_64(x):  # noqa: ANN001, ANN201
+    """e^x in double precision; saturates at the ends of the normal range instead of over- or underflowing."""
     # exp(±708) is still a normal number; beyond, the power of two would wrap around.
     x = select(x > 709.0, 709.0, x)
     x = select(x < -708.0, -708.0, x)
@@ -141,7 +154,8 @@ def _exp_64(x):  # noqa: ANN001, ANN202
 
 
 @exact
-def _exp_32(x):  # noqa: ANN001, ANN202
+def exp_32(x):  # noqa: ANN001, ANN201
+    """e^x in single precision; saturates likewise."""
     one = np.float32(1.0)
     x = select(x > np.float32(88.0), np.float32(88.0), x)
     x = select(x < np.float32(-87.0), np.float32(-87.0), x)
@@ -160,18 +174,20 @@ def _exp_32(x):  # noqa: ANN001, ANN202
 
 # tanh: z + z³ P(z²)/Q(z²) for |z| < 0.625 (Cephes), else 1 − 2/(exp(2|z|) + 1) with the sign of z.
 @exact
-def _tanh_64(z):  # noqa: ANN001, ANN202
+def tanh_64(z):  # noqa: ANN001, ANN201
+    """tanh z in double precision."""
     size = abs(z)
     s = z * z
     top = ((-9.64399179425052238628e-1 * s - 9.92877231001918586564e1) * s - 1.61468768441708447952e3) * s
     bottom = ((s + 1.12811678491632931402e2) * s + 2.23548839060100448583e3) * s + 4.84406305325125486048e3
     near = z + z * (top / bottom)
-    far = 1.0 - 2.0 / (_exp_64(2.0 * size) + 1.0)
+    far = 1.0 - 2.0 / (exp_64(2.0 * size) + 1.0)
     return select(size < 0.625, near, with_sign(far, z))
 
 
 @exact
-def _tanh_32(z):  # noqa: ANN001, ANN202
+def tanh_32(z):  # noqa: ANN001, ANN201
+    """tanh z in single precision."""
     one, two = np.float32(1.0), np.float32(2.0)
     size = abs(z)
     s = z * z
@@ -181,13 +197,14 @@ def _tanh_32(z):  # noqa: ANN001, ANN202
     p = p * s + np.float32(1.33314422036e-1)
     p = p * s + np.float32(-3.33332819422e-1)
     near = z + z * (p * s)
-    far = one - two / (_exp_32(two * size) + one)
+    far = one - two / (exp_32(two * size) + one)
     return select(size < np.float32(0.625), near, with_sign(far, z))
 
 
 # erf: z T(z²)/U(z²) for |z| < 1, else 1 − exp(−z²) P(|z|)/Q(|z|) (Cephes); beyond 6 it is ±1 to the last bit.
 @exact
-def _erf_64(z):  # noqa: ANN001, ANN202
+def erf_64(z):  # noqa: ANN001, ANN201
+    """erf z in double precision."""
     s = z * z
     t = 9.60497373987051638749e0
     t = t * s + 9.00260197203842689217e1
@@ -219,7 +236,7 @@ def _erf_64(z):  # noqa: ANN001, ANN202
     q = q * size + 2.24633760818710981792e3
     q = q * size + 1.65666309194161350182e3
     q = q * size + 5.57535340817727675546e2
-    far = 1.0 - _exp_64(-size * size) * p / q
+    far = 1.0 - exp_64(-size * size) * p / q
     return select(s < 1.0, near, with_sign(far, z))
 
 
@@ -230,7 +247,8 @@ _PIO2_1_32, _PIO2_2_32, _PIO2_3_32 = np.float32(1.5703125), np.float32(4.8375129
 
 
 @exact
-def _sincos_64(z):  # noqa: ANN001, ANN202
+def sincos_64(z):  # noqa: ANN001, ANN201
+    """(sin z, cos z) in double precision, fully accurate for |z| up to about 1e6."""
     shifted = z * _TWO_OVER_PI + _MAGIC
     k = shifted - _MAGIC
     r = ((z - k * _PIO2_1) - k * _PIO2_2) - k * _PIO2_3
@@ -260,7 +278,8 @@ def _sincos_64(z):  # noqa: ANN001, ANN202
 
 
 @exact
-def _sincos_32(z):  # noqa: ANN001, ANN202
+def sincos_32(z):  # noqa: ANN001, ANN201
+    """(sin z, cos z) in single precision, fully accurate for |z| up to about 1e4."""
     shifted = z * _TWO_OVER_PI_32 + _MAGIC_32
     k = shifted - _MAGIC_32
     r = ((z - k * _PIO2_1_32) - k * _PIO2_2_32) - k * _PIO2_3_32
@@ -281,60 +300,19 @@ def _sincos_32(z):  # noqa: ANN001, ANN202
     return parity_sign(shifted, first), parity_sign(shifted + np.float32(1.0), second)
 
 
-def exp(x):  # noqa: ANN001, ANN201
-    """e^x; saturates at the ends of the normal range instead of over- or underflowing."""
-    raise NotImplementedError("called from compiled code only")
-
-
-def tanh(z):  # noqa: ANN001, ANN201
-    """The hyperbolic tangent."""
-    raise NotImplementedError("called from compiled code only")
-
-
-def erf(z):  # noqa: ANN001, ANN201
-    """The error function; in single precision through the double-precision polynomials."""
-    raise NotImplementedError("called from compiled code only")
-
-
-def sincos(z):  # noqa: ANN001, ANN201
-    """(sin z, cos z), for |z| up to about 1e6 (1e4 in single precision) at full accuracy."""
-    raise NotImplementedError("called from compiled code only")
-
-
-@overload(exp, jit_options={"fastmath": {"contract"}, "forceinline": True})
-def _exp(x):  # noqa: ANN001, ANN202
-    return (lambda x: _exp_32(x)) if x == types.float32 else (lambda x: _exp_64(x))
-
-
-@overload(tanh, jit_options={"fastmath": {"contract"}, "forceinline": True})
-def _tanh(z):  # noqa: ANN001, ANN202
-    return (lambda z: _tanh_32(z)) if z == types.float32 else (lambda z: _tanh_64(z))
-
-
-@overload(erf, jit_options={"fastmath": {"contract"}, "forceinline": True})
-def _erf(z):  # noqa: ANN001, ANN202
-    return (lambda z: np.float32(_erf_64(np.float64(z)))) if z == types.float32 else (lambda z: _erf_64(z))
-
-
-@overload(sincos, jit_options={"fastmath": {"contract"}, "forceinline": True})
-def _sincos(z):  # noqa: ANN001, ANN202
-    return (lambda z: _sincos_32(z)) if z == types.float32 else (lambda z: _sincos_64(z))
+@exact
+def erf_32(z):  # noqa: ANN001, ANN201
+    """erf z in single precision, through the double-precision polynomials."""
+    return np.float32(erf_64(np.float64(z)))
 
 
 @exact
-def sigmoid(z):  # noqa: ANN001, ANN201
-    """1/(1 + e^−z), without overflow."""
-    one = z * 0 + 1
-    return one / (one + exp(-z))
+def sigmoid_64(z):  # noqa: ANN001, ANN201
+    """1/(1 + e^−z) in double precision, without overflow."""
+    return 1.0 / (1.0 + exp_64(-z))
 
 
 @exact
-def sin(z):  # noqa: ANN001, ANN201
-    """The sine."""
-    return sincos(z)[0]
-
-
-@exact
-def cos(z):  # noqa: ANN001, ANN201
-    """The cosine."""
-    return sincos(z)[1]
+def sigmoid_32(z):  # noqa: ANN001, ANN201
+    """1/(1 + e^−z) in single precision, without overflow."""
+    return np.float32(1.0) / (np.float32(1.0) + exp_32(-z))

@@ -95,8 +95,8 @@ def predict_directions(
     (kinks: by an active set). If σ(0) ≠ 0 the output's mean is fitted first, and the centred target y − mean(y) is used.
 
     Domain: gradient flow, or neuron-wise normalised gradient descent, while |w·x| is far below ``multiplicity(σ).radius`` and the
-    loss has hardly moved. Adam follows the sign of the gradient instead. With several seeds of flow from unequal amplitudes the
-    strongest direction may hide the others. The bound of 2p orientations holds for p ≤ 2 and for one-dimensional inputs.
+    loss has hardly moved. Plain gradient flow with p ≥ 2 blows up first in the strongest direction, which then hides the others;
+    Adam follows the sign of the gradient instead. The bound of 2p orientations holds for p ≤ 2 and for one-dimensional inputs.
 
     Args:
         x: (n,) or (n, d) inputs; the bias is folded in as (x, 1).
@@ -140,7 +140,7 @@ def predict_directions(
     dimension = inputs.shape[1]
     degenerate = False
     if found.p == 1:
-        parts, method, degenerate = _first_moment(inputs, targets), "p = 1", False
+        parts, method = _first_moment(inputs, targets), "p = 1"
         degenerate = not parts
     elif found.p == 2:
         parts, degenerate = _second_moment(inputs, targets)
@@ -253,19 +253,23 @@ def _by_flow(potential: Potential, starts: int, seed: int) -> tuple[Parts, bool]
 
     from theodolite.core.seed import generator
 
-    shape = (starts, potential.x.shape[1])
-    uniform = torch.randn(shape, generator=generator(seed, "condensation.predict_directions"), dtype=torch.float64).numpy()
-    uniform /= np.linalg.norm(uniform, axis=1, keepdims=True)
     if potential.size == 0.0:
         return [], True
-    maxima = attractors(potential, uniform)
-    parts: Parts = [(v, True, float(b)) for v, b in zip(maxima.vectors, maxima.basin, strict=True)]
+    # Φ depends on u·x_i only: its extrema lie in the span of the inputs, and basins there are those of the whole sphere.
+    _, singular, span = np.linalg.svd(potential.x, full_matrices=False)
+    span = span[singular > 1e-12 * singular[0]]  # (r, D)
     term = potential.term
+    inner = Potential(potential.x @ span.T, potential.y, term)
+    shape = (starts, len(span))
+    uniform = torch.randn(shape, generator=generator(seed, "condensation.predict_directions"), dtype=torch.float64).numpy()
+    uniform /= np.linalg.norm(uniform, axis=1, keepdims=True)
+    maxima = attractors(inner, uniform)
+    parts: Parts = [(v @ span, True, float(b)) for v, b in zip(maxima.vectors, maxima.basin, strict=True)]
     if term.smooth and term.order % 2:  # Φ(−u) = −Φ(u): minima are the opposites of the maxima
         parts += [(-v, False, b) for v, _, b in list(parts)]
         return parts, maxima.flat or not parts
-    minima = attractors(Potential(potential.x, -potential.y, term), uniform)
-    parts += [(v, False, float(b)) for v, b in zip(minima.vectors, minima.basin, strict=True)]
+    minima = attractors(Potential(inner.x, -inner.y, term), uniform)
+    parts += [(v @ span, False, float(b)) for v, b in zip(minima.vectors, minima.basin, strict=True)]
     return parts, maxima.flat or minima.flat or not parts
 
 

@@ -131,7 +131,11 @@ def multiplicity(activation: Callable[[Any], Any] | str) -> Multiplicity:
     """
     found = _analyse(activation)
     if found.kink:
-        what = f"jumps by {found.jump:.3g}" if found.jump else f"has one-sided coefficients {found.slopes[0]:.3g} and {found.slopes[1]:.3g}"
+        what = (
+            f"jumps by {found.jump:.3g}"
+            if found.jump
+            else f"has one-sided coefficients {found.slopes[0]:.3g} and {found.slopes[1]:.3g}"
+        )
         warnings.warn(
             f"the activation {what} at zero, so its multiplicity is undefined; predict_directions uses the sectors of its leading "
             "one-sided term instead, and the bound 2p does not apply",

@@ -9,7 +9,7 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError, NumericalError, unknown
 from theodolite.theory.generalization.predict.flow import LOSSES, log_loss
-from theodolite.theory.generalization.predict.labelled import as_matrix, folded, like
+from theodolite.theory.generalization.predict.labelled import as_matrix, folded, like, positive
 
 __all__ = ["OPTIMIZERS", "Descent", "Optimizer", "gradient_descent"]
 
@@ -112,18 +112,14 @@ def gradient_descent(
     rule = Optimizer(optimizer) if isinstance(optimizer, str) else optimizer
     if loss not in LOSSES:
         raise ArgumentError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
-    eta = 1 / float(np.linalg.norm(z, 2)) if learning_rate is None else float(learning_rate)
-    if not (eta > 0 and np.isfinite(eta)):
-        raise ArgumentError(f"learning_rate must be a positive number, got {learning_rate!r}")
+    eta = 1 / float(np.linalg.norm(z, 2)) if learning_rate is None else positive(learning_rate, "learning_rate")
     if rule.batch_size > len(z):
         raise ArgumentError(f"batch_size must be at most the number of points {len(z)}, got {rule.batch_size}")
     marks = _marks(steps)
     numbers = np.array([eta, rule.momentum, rule.beta_2, rule.eps])
     from theodolite.theory.generalization.construct.descent_kernel import iterate
 
-    w = iterate(
-        z, start, marks, OPTIMIZERS.index(rule.name), numbers, loss == "logistic", rule.batch_size, np.uint64(rule.seed)
-    )
+    w = iterate(z, start, marks, OPTIMIZERS.index(rule.name), numbers, loss == "logistic", rule.batch_size, np.uint64(rule.seed))
     if not np.isfinite(w).all():
         first = int(marks[int(np.argmin(np.isfinite(w).all(axis=1)))])
         raise NumericalError(f"{rule.name} left the range of floats by step {first}; lower learning_rate = {eta:.3g}")

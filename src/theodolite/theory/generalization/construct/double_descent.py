@@ -9,7 +9,7 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError
 from theodolite.maths.nestedleastsquares import nested_least_squares
-from theodolite.theory.generalization.predict.labelled import like
+from theodolite.theory.generalization.predict.labelled import like, positive
 
 __all__ = ["DoubleDescent", "double_descent"]
 
@@ -84,12 +84,11 @@ def double_descent(
     if len(train) != len(targets):
         raise ArgumentError(f"features and y must have one row per sample, got {len(train)} and {len(targets)} rows")
     order = _widths(widths, train.shape[1])
-    if not (np.isscalar(ridge) and np.isfinite(ridge) and ridge >= 0):
-        raise ArgumentError(f"ridge must be a number of at least 0, got {ridge!r}")
+    penalty = positive(ridge, "ridge") if ridge != 0 else 0.0
     test = _test_set(test_features, test_y, train, targets)
     real = not np.iscomplexobj(targets)
     rows: dict[int, tuple[float, float, float, int, float]] = {}
-    for solution in nested_least_squares(train, targets, sorted(set(order)), ridge=float(ridge)):
+    for solution in nested_least_squares(train, targets, sorted(set(order)), ridge=penalty):
         a = solution.coefficients
         mse, _ = _errors(train[:, : solution.width] @ a, targets, real)
         test_mse, test_error = (np.nan, np.nan) if test is None else _errors(test[0][:, : solution.width] @ a, test[1], real)
@@ -146,8 +145,9 @@ def _test_set(features: Any, y: Any, train: np.ndarray, targets: np.ndarray) -> 
 
 
 def _widths(widths: Any, most: int) -> list[int]:
-    listed = np.atleast_1d(np.asarray(widths.detach().cpu() if hasattr(widths, "detach") else list(widths) if isinstance(widths, range) else widths))
-    if listed.size == 0 or listed.ndim != 1 or not np.issubdtype(listed.dtype, np.number) or np.any(listed != np.floor(listed)):
+    listed = np.atleast_1d(np.asarray(widths.detach().cpu() if hasattr(widths, "detach") else widths))
+    whole = listed.ndim == 1 and listed.size > 0 and np.issubdtype(listed.dtype, np.number)
+    if not whole or np.any(listed != np.floor(listed)):
         raise ArgumentError(f"widths must be whole numbers, got {widths!r}")
     outside = listed[(listed < 1) | (listed > most)]
     if outside.size:

@@ -115,16 +115,19 @@ def _direction(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     candidates = candidates / candidates.norm(dim=1, keepdim=True)
     best: tuple[float, np.ndarray, np.ndarray] | None = None
     x = torch.as_tensor(points)
-    for a in candidates:
-        z = (x * a).sum(dim=-1).numpy()
+    for candidate in candidates:
+        z = (x * candidate).sum(dim=-1).numpy()
         ordered = np.sort(z)
         gap = float(np.diff(ordered).min() / max(ordered[-1] - ordered[0], 1e-300)) if n > 1 else 1.0
         if best is None or gap > best[0]:
-            best = (gap, a.numpy(), z)
+            best = (gap, candidate.numpy(), z)
     assert best is not None
-    if best[0] <= 4 * np.finfo(float).eps:
+    _, a, z = best
+    least = float(np.diff(np.sort(z)).min(initial=np.inf))
+    rounding = 4 * np.finfo(float).eps * float(np.abs(points).max()) * d**0.5
+    if least <= rounding:
         raise ArgumentError(
-            f"x must hold points that float64 tells apart on a line, but on the best of {DIRECTIONS} directions the least gap is "
-            f"{best[0]:.1e} of the range; drop near-duplicates"
+            f"x must hold points that float64 tells apart on a line, but on the best of {DIRECTIONS} directions two projections "
+            f"are {least:.1e} apart, within their rounding error {rounding:.1e}; drop near-duplicates"
         )
-    return best[1], best[2]
+    return a, z

@@ -6,11 +6,9 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from theodolite.core.errors import ArgumentError, unknown
 from theodolite.core.seed import generator as seeded
-from theodolite.theory.generalization.predict.labelled import as_matrix
+from theodolite.theory.generalization.predict.labelled import as_matrix, positive
 
 if TYPE_CHECKING:
     import torch
@@ -60,8 +58,8 @@ def random_features(
     ========  =====================================  =========================================
 
     The mean of φ_k(x) φ_k(x')* over features is the Gaussian kernel exp(−scale²‖x − x'‖²/2) for fourier and cosine, an
-    arc-cosine kernel for relu, and an arc-sine kernel for erf. The features are nested: the first N of ``count`` features are (to rounding)
-    the same whatever ``count``, as the widths of one double-descent curve want.
+    arc-cosine kernel for relu, and an arc-sine kernel for erf. The features are nested: the first N of ``count`` features are
+    the same (to rounding) whatever ``count``, as the widths of one double-descent curve want.
 
     Args:
         x: ``(n, d)`` points.
@@ -94,14 +92,15 @@ def random_features(
         raise unknown("kind of random features", kind, _FEATURES)
     if isinstance(count, bool) or int(count) != count or count < 1:
         raise ArgumentError(f"count must be a whole number of at least 1, got {count!r}")
-    if not (scale > 0 and math.isfinite(scale)):
-        raise ArgumentError(f"scale must be a positive number, got {scale!r}")
+    scale = positive(scale, "scale")
     points = torch.as_tensor(as_matrix(x, "x"))
     d = points.shape[1]
     source = seeded(int(generator or 0), "random_features") if not isinstance(generator, torch.Generator) else generator
     # Two more normals per feature give its phase. Whole blocks of 16 features keep torch's stream the same whatever the count.
     blocks = -(-int(count) // 16) * 16
-    normals = torch.randn(blocks, d + 2, generator=source, dtype=torch.float64, device=source.device)[: int(count)].to(points.device)
+    normals = torch.randn(blocks, d + 2, generator=source, dtype=torch.float64, device=source.device)[: int(count)].to(
+        points.device
+    )
     v = normals[:, :d]
     if kind == "relu":
         v = v / v.norm(dim=1, keepdim=True)

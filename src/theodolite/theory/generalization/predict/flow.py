@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.core.errors import ArgumentError, NumericalError
-from theodolite.theory.generalization.predict.labelled import as_matrix, folded, like
+from theodolite.theory.generalization.predict.labelled import as_matrix, folded, like, positive
 
 __all__ = ["GradientFlow", "follow", "gradient_flow", "log_loss"]
 
@@ -83,10 +84,9 @@ def gradient_flow(
         raise ArgumentError(f"w0 must have one entry per coordinate of x ({z.shape[1]}), got {len(start)}")
     if loss not in LOSSES:
         raise ArgumentError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
-    if not rate > 0 or not math.isfinite(rate):
-        raise ArgumentError(f"rate must be a positive number, got {rate!r}")
+    eta = positive(rate, "rate")
     logs = _log_times(times)
-    w = follow(z, start, logs, eta=float(rate), loss=loss, rtol=rtol, logarithmic=True)
+    w = follow(z, start, logs, eta=eta, loss=loss, rtol=rtol, logarithmic=True)
     asked = like(np.array([float(t) if t < 1e308 else np.inf for t in _listed(times)]), x, y)
     return GradientFlow(asked, like(w, x, y), like(log_loss(w @ z.T, loss), x, y))
 
@@ -125,7 +125,7 @@ def _log_times(times: Any) -> np.ndarray:
         if not t >= 0 or (isinstance(t, float) and math.isinf(t)):
             raise ArgumentError(f"times must be finite and non-negative, got {t!r}; beyond 1e308 pass Python integers")
     logs = np.array([math.log(t) if t > 0 else -np.inf for t in listed])
-    if any(b < a for a, b in zip(logs, logs[1:], strict=False)):
+    if any(b < a for a, b in itertools.pairwise(logs)):
         raise ArgumentError(f"times must increase, got {listed[:8]}; sort them")
     return logs
 
@@ -151,9 +151,7 @@ def follow(
     return start + inner @ basis.T
 
 
-def _integrate(
-    points: np.ndarray, offsets: np.ndarray, marks: np.ndarray, log_rate: float, loss: str, rtol: float
-) -> np.ndarray:
+def _integrate(points: np.ndarray, offsets: np.ndarray, marks: np.ndarray, log_rate: float, loss: str, rtol: float) -> np.ndarray:
     """Displacements v(s), ``(T, r)``, with v(0) = 0 and dv/ds = Σ e^(s + log_rate) (−ℓ′(m_n)) p_n, m = offsets + points·v."""
     from scipy.integrate import LSODA
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteWarning
-from theodolite.theory.generalization.predict.labelled import as_matrix, folded, like
+from theodolite.theory.generalization.predict.labelled import as_matrix, folded, like, positive
 from theodolite.theory.generalization.predict.max_margin import max_margin
 
 __all__ = ["ImplicitBias", "implicit_bias_constants"]
@@ -79,9 +79,7 @@ def implicit_bias_constants(x: Any, y: Any, learning_rate: float, w0: Any = None
         >>> round(bias.loss_times_t, 6)
         5.015432
     """
-    if not (np.isscalar(learning_rate) and np.isfinite(learning_rate) and learning_rate > 0):
-        raise ArgumentError(f"learning_rate must be a positive number, got {learning_rate!r}")
-    eta = float(learning_rate)
+    eta = positive(learning_rate, "learning_rate")
     z = folded(x, y)
     start = np.zeros(z.shape[1]) if w0 is None else as_matrix(w0, "w0", ndim=1)
     if len(start) != z.shape[1]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError
 
-__all__ = ["as_matrix", "folded", "like"]
+__all__ = ["as_matrix", "folded", "like", "positive"]
 
 
 def as_matrix(value: Any, name: str, *, ndim: int = 2) -> np.ndarray:
@@ -80,3 +80,19 @@ def like(result: np.ndarray, *given: Any) -> Any:
 
             return torch.as_tensor(result, device=argument.device)
     return result
+
+
+def positive(value: Any, name: str) -> float:
+    """``value`` as a float, refused unless it is one finite number above zero.
+
+    Example:
+        >>> positive(2, "rate")
+        2.0
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name} must be a number, got {value!r}") from None
+    if not (number > 0 and np.isfinite(number)):
+        raise ArgumentError(f"{name} must be positive and finite, got {value!r}")
+    return number

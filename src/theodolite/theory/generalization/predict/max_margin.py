@@ -94,9 +94,8 @@ def max_margin(x: Any, y: Any) -> MaxMargin:
     z = folded(x, y)
     scale = float(np.linalg.norm(z, axis=1).max())
     _refuse_contradictions(z, x, y)
-    active, alpha = _active_set(z / scale, x, y)
-    alpha = alpha / scale**2
-    w = alpha @ z
+    active, alpha, w = _active_set(z / scale, x, y)
+    alpha, w = alpha / scale**2, w / scale
     slack = z @ w - 1
     length = float(np.linalg.norm(w))
     kkt = _kkt_residual(z / scale, w * scale, alpha * scale**2)
@@ -161,8 +160,8 @@ def _independent(rows: np.ndarray) -> np.ndarray:
     return np.sort(pivots[: int(np.sum(diagonal > 1e-12 * diagonal[0]))])
 
 
-def _active_set(z: np.ndarray, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Active set and multipliers of max Σα − ½‖zᵀα‖² over α ≥ 0, for points of norm at most 1."""
+def _active_set(z: np.ndarray, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Active set, multipliers and w of max Σα − ½‖zᵀα‖² over α ≥ 0, for points of norm at most 1."""
     n, d = z.shape
     active = _first_guess(z)
     active = active[_independent(z[active])]
@@ -177,9 +176,11 @@ def _active_set(z: np.ndarray, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         slack[active] = 0.0
         entering = int(np.argmin(slack))
         if slack[entering] >= -1e-13 - 4 * np.finfo(float).eps * np.linalg.norm(w):
-            return active, alpha
+            return active, alpha, w
         active = _enter(z, alpha, active, entering, x, y)
-        w = alpha @ z
+        # From the factor, not as Σ α z: the multipliers of a narrow margin are large and cancel.
+        w, target = support_solution(z[active])
+        alpha[active] = np.maximum(target, 0.0)
     raise NumericalError(f"the active set of the separator did not settle on {n} points; look for near-duplicates among them")
 
 

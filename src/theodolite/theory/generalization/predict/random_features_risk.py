@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,14 @@ def gaussian_features_risk(samples: int, features: Any, *, seen: Any, unseen: An
 
 
 def random_features_risk(
-    eigenvalues: Any, coefficients2: Any, samples: int, features: Any, *, ridge: float = 0.0, noise: float = 0.0, tail: float = 0.0
+    eigenvalues: Any,
+    coefficients2: Any,
+    samples: int,
+    features: Any,
+    *,
+    ridge: float = 0.0,
+    noise: float = 0.0,
+    tail: float = 0.0,
 ) -> FeatureRisk:
     """Deterministic equivalent of the errors of (ridge) least squares on N random features.
 
@@ -143,9 +151,13 @@ def _risk(
     z, q = float(share.sum()) + tail / gamma, float((share**2).sum())
     if ridge == 0:
         z = min(n, count)
-    ratio = 1.0 if infinite else 1 - z / count  # κ/γ
-    kappa = gamma * ratio
-    rest = delta / kappa if ridge > 0 else n - z
+    # κ = γ(1 − z/N) and n − z = δ/κ; of the two forms of each the one that does not cancel.
+    if n < count:
+        kappa = gamma * (1 - z / count)
+        rest = delta / kappa
+    else:
+        rest = n - z
+        kappa = delta / rest if rest > 0 else gamma * (1 - z / count)
     # With N = ∞: N/(N − q) = 1 and (q(N − 2z) + z²)/(N − q) = q.
     inflate, used = (1.0, q) if infinite else (count / (count - q), (q * (count - 2 * z) + z**2) / (count - q))
     missed = gamma / (lam + gamma) - kappa * lam / (lam + gamma) ** 2 * inflate
@@ -159,45 +171,36 @@ def _risk(
 
 def _gamma(lam: np.ndarray, n: float, count: float, delta: float, tail: float) -> float:
     """The root γ of z(γ) + δ/κ(γ) = n, with κ = γ(1 − z/N); of z(γ) = min(n, N) without ridge."""
-    from scipy.optimize import brentq
 
     def learned(gamma: float) -> float:
         return float((lam / (lam + gamma)).sum()) + tail / gamma
 
     least = min(n, count)
-    if delta == 0 and tail == 0 and len(lam) <= least:
-        raise ArgumentError(
-            f"without ridge and tail there must be more modes than min(samples, features) = {least:g}, got {len(lam)} "
-            "eigenvalues; pass the tail or a ridge"
-        )
+    if delta == 0:
+        if tail == 0 and len(lam) <= least:
+            raise ArgumentError(
+                f"without ridge and tail there must be more modes than min(samples, features) = {least:g}, got {len(lam)} "
+                "eigenvalues; pass the tail or a ridge"
+            )
+        return _decreasing_root(lambda gamma: learned(gamma) - least)
+    # κ > 0 needs z < N, that is γ above the root of z(γ) = N, where there is one.
+    bounded = np.isfinite(count) and (tail > 0 or len(lam) > count)
+    floor = _decreasing_root(lambda gamma: learned(gamma) - count) if bounded else 0.0
 
-    def excess(log_gamma: float) -> float:
-        gamma = np.exp(log_gamma)
-        z = learned(gamma)
-        if delta == 0:
-            return z - least
-        if z >= count:
-            return np.inf
-        return z + delta / (gamma * (1 - z / count)) - n
+    def excess(gamma: float) -> float:
+        kappa = gamma * (1 - learned(gamma) / count)
+        return learned(gamma) + delta / kappa - n if kappa > 0 else np.inf
 
-    high = np.log((lam.sum() + tail) * 2 + delta * 2 + 1e-300) + 1.0
-    while excess(high) > 0:
-        high += 2.0
-    low = high - 2.0
-    while excess(low) < 0:
-        low -= 2.0
-    if np.isinf(excess(low)):  # shrink the bracket to where the equation is defined
-        bad, good = low, high
-        while np.isinf(excess(bad)) and good - bad > 1e-13:
-            middle = (bad + good) / 2
-            value = excess(middle)
-            if np.isinf(value):
-                bad = middle
-            elif value > 0:
-                bad = middle
-            else:
-                good = middle
-        low, high = bad, good
-        if np.isinf(excess(low)):
-            return float(np.exp(high))
-    return float(np.exp(brentq(excess, low, high, xtol=1e-14, rtol=8.9e-16)))
+    return floor if floor > 0 and excess(floor * (1 + 1e-13)) < 0 else _decreasing_root(excess, floor * (1 + 1e-13))
+
+
+def _decreasing_root(f: Callable[[float], float], least: float = 0.0) -> float:
+    """The root above ``least`` of a decreasing function of a positive number that starts positive there, on a log scale."""
+    from scipy.optimize import brentq
+
+    low = high = max(least, 1e-300) if least > 0 else 1.0
+    while f(high) > 0:
+        high *= 8
+    while least == 0 and f(low) <= 0:
+        low /= 8
+    return float(np.exp(brentq(lambda log: min(f(np.exp(log)), 1e300), np.log(low), np.log(high), xtol=1e-15, rtol=8.9e-16)))

@@ -1,0 +1,60 @@
+"""Derivatives of elementwise activations of any order: closed forms where they are known, forward-mode autograd elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import torch
+
+from theodolite.nets.activations import activation
+
+__all__ = ["derivative"]
+
+
+def derivative(which: str | Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, order: int) -> torch.Tensor:
+    """σ⁽ᵒʳᵈᵉʳ⁾(z), elementwise.
+
+    For tanh the derivatives are polynomials in t = tanh z (p_{k+1} = p_k′ · (1 − t²)); sin and cos shift their phase. Other
+    activations are differentiated by nested `torch.func.jvp`.
+
+    Args:
+        which: name or elementwise function.
+        z: any shape.
+        order: number of derivatives, ≥ 0.
+
+    Example:
+        >>> derivative("tanh", torch.tensor([0.0, 0.5]), 1).allclose(1 - torch.tanh(torch.tensor([0.0, 0.5])) ** 2)
+        True
+    """
+    function = activation(which)
+    if function is torch.tanh:
+        t = torch.tanh(z)
+        value = torch.zeros_like(t)
+        for c in reversed(_tanh_polynomial(order)):
+            value = value * t + c
+        return value
+    if function in (torch.sin, torch.cos):
+        phase = (order + (function is torch.cos)) % 4
+        value = torch.cos(z) if phase % 2 else torch.sin(z)
+        return -value if phase >= 2 else value
+    for _ in range(order):
+        function = partial(_slope, function)
+    return function(z)
+
+
+@cache
+def _tanh_polynomial(order: int) -> tuple[float, ...]:
+    """Coefficients, by ascending powers of t, of the ``order``-th derivative of tanh."""
+    if order == 0:
+        return (0.0, 1.0)
+    lower = _tanh_polynomial(order - 1)
+    result = [0.0] * (len(lower) + 1)
+    for power, c in enumerate(lower[1:], start=1):
+        result[power - 1] += power * c
+        result[power + 1] -= power * c
+    return tuple(result)
+
+
+def _slope(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> torch.Tensor:
+    return torch.func.jvp(function, (z,), (torch.ones_like(z),))[1]

@@ -1,0 +1,145 @@
+"""Which regions share a facet, and which affine maps are the same."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from theodolite.theory.piecewise.cells import Cells, label_columns
+from theodolite.theory.piecewise.program import Array
+
+__all__ = ["PatternIndex", "facet_neighbours", "same_maps"]
+
+
+class PatternIndex:
+    """Finds regions by pattern: a 64-bit sum of one random key per switch that is on, checked against the pattern itself.
+
+    Args:
+        patterns: (R, switches).
+        charts: (R,): patterns of different charts differ.
+    """
+
+    def __init__(self, patterns: Array, charts: Array) -> None:
+        rng = np.random.Generator(np.random.Philox(key=20230611))
+        self.keys = rng.integers(0, 2**64, size=patterns.shape[1], dtype=np.uint64)
+        self.chart_keys = rng.integers(0, 2**64, size=int(charts.max(initial=0)) + 1, dtype=np.uint64)
+        self.patterns = patterns
+        self.charts = charts
+        self.hashes = self.hash(patterns, charts)
+        self.order = np.argsort(self.hashes, kind="stable")
+        self.sorted = self.hashes[self.order]
+
+    def hash(self, patterns: Array, charts: Array) -> Array:
+        """Keys of patterns, (N,)."""
+        total = self.chart_keys[charts].copy()
+        for low in range(0, len(patterns), 4096):  # bounded memory: booleans become 8-byte words
+            part = patterns[low : low + 4096].astype(np.uint64)
+            total[low : low + 4096] += part @ self.keys
+        return total
+
+    def find(self, hashes: Array) -> Array:
+        """Positions of hashes among the regions, −1 where there is none."""
+        if not len(self.sorted):
+            return np.full(len(hashes), -1)
+        place = np.minimum(np.searchsorted(self.sorted, hashes), len(self.sorted) - 1)
+        return np.where(self.sorted[place] == hashes, self.order[place], -1)
+
+    def lookup(self, patterns: Array, charts: Array) -> Array:
+        """Regions with these patterns, −1 where there is none."""
+        found = self.find(self.hash(patterns, charts))
+        good = found >= 0
+        good[good] = (self.patterns[found[good]].astype(bool) == patterns[good].astype(bool)).all(axis=1)
+        return np.where(good, found, -1)
+
+
+def facet_neighbours(cells: Cells, index: PatternIndex, resolution: float) -> Array:
+    """Pairs (i, j), i < j, of cells that share a facet, (P, 2).
+
+    Across a facet its switch flips, generically nothing else: the neighbour is looked up by pattern. What is left (several
+    switches flip at once, or the domain has several charts) is matched by the facets' centres.
+    """
+    owner = np.repeat(np.arange(len(cells)), np.diff(cells.facet_starts))
+    first, second = label_columns(cells.labels)
+    inner = np.flatnonzero(first >= 0)
+    change = _toggled(index, owner[inner], first[inner])
+    pair = second[inner] >= 0
+    change[pair] = _toggled_pair(index, owner[inner][pair], first[inner][pair], second[inner][pair])
+    found = index.find(change)
+    matched = found >= 0
+    pairs = [np.stack([owner[inner][matched], found[matched]], axis=1)]
+    left = inner[~matched]
+    ends = np.flatnonzero(cells.labels < 0) if index.charts.max(initial=0) > 0 else np.zeros(0, dtype=int)
+    left = np.concatenate([left, ends])
+    if len(left):
+        pairs.append(_by_centre(cells, owner, left, resolution))
+    both = np.sort(np.concatenate(pairs), axis=1)
+    return np.unique(both[both[:, 0] != both[:, 1]], axis=0)
+
+
+def _toggled(index: PatternIndex, regions: Array, columns: Array) -> Array:
+    on = index.patterns[regions, columns].astype(bool)
+    return np.where(on, index.hashes[regions] - index.keys[columns], index.hashes[regions] + index.keys[columns])
+
+
+def _toggled_pair(index: PatternIndex, regions: Array, first: Array, second: Array) -> Array:
+    once = _toggled(index, regions, first)
+    on = index.patterns[regions, second].astype(bool)
+    return np.where(on, once - index.keys[second], once + index.keys[second])
+
+
+def _by_centre(cells: Cells, owner: Array, facets: Array, resolution: float) -> Array:
+    """Pairs of facets of different cells with one centre."""
+    from scipy.spatial import cKDTree
+
+    centres = _facet_centres(cells, facets)
+    tree = cKDTree(centres)
+    close = tree.query_pairs(resolution, output_type="ndarray")
+    pairs = owner[facets][close]
+    return pairs.reshape(-1, 2)
+
+
+def _facet_centres(cells: Cells, facets: Array) -> Array:
+    points = cells.points[:, :-1]
+    if cells.dim == 1:
+        return points[facets]
+    owner = np.searchsorted(cells.facet_starts, facets, side="right") - 1
+    if cells.dim == 2:
+        following = facets + 1
+        wraps = following == cells.starts[owner + 1]
+        following = np.where(wraps, cells.starts[owner], following)
+        return (points[facets] + points[following]) / 2
+    centres = np.empty((len(facets), cells.dim))
+    for k, (facet, cell) in enumerate(zip(facets, owner, strict=True)):
+        local = int(facet - cells.facet_starts[cell])
+        span = slice(cells.starts[cell], cells.starts[cell + 1])
+        on = (cells.masks[span, local // 64] >> np.uint64(local % 64)) & np.uint64(1) == 1
+        centres[k] = points[span][on].mean(axis=0)
+    return centres
+
+
+def same_maps(maps: Array, tolerance: Array) -> Array:
+    """Number the distinct affine maps: a class for each of R maps, equal within a tolerance.
+
+    Args:
+        maps: (R, columns), scaled so that one tolerance fits all entries of a column.
+        tolerance: (columns,).
+
+    Returns:
+        (R,) class numbers.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    scaled = maps / np.where(tolerance > 0, tolerance, 1.0)
+    unique, inverse = np.unique(scaled, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    if len(unique) < 2:
+        return inverse
+    columns = unique.shape[1]
+    # near rows stay near in any mean of their columns; a few means make the search fast, the rows themselves decide
+    mixing = np.eye(columns) if columns <= 4 else np.random.Generator(np.random.Philox(key=7)).dirichlet(np.ones(columns), 4).T
+    pairs = cKDTree(unique @ mixing).query_pairs(2.0, p=np.inf, output_type="ndarray")
+    close = pairs[(np.abs(unique[pairs[:, 0]] - unique[pairs[:, 1]]) <= 2.0).all(axis=1)]
+    graph = coo_matrix((np.ones(len(close)), (close[:, 0], close[:, 1])), shape=(len(unique),) * 2)
+    _, classes = connected_components(graph, directed=False)
+    return classes[inverse]

@@ -1,0 +1,269 @@
+"""What a network shows: its exact linear regions on a domain, and the patterns that given points visit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.core.quantity import quantity
+from theodolite.draw.progress import progress
+from theodolite.theory.piecewise.cells import Cells
+from theodolite.theory.piecewise.domains import Domain
+from theodolite.theory.piecewise.enumeration import Found, Frame, Task, enumerate_cells, pack_patterns
+from theodolite.theory.piecewise.lowering import lower
+from theodolite.theory.piecewise.program import Array, Program
+from theodolite.theory.piecewise.regions import Regions
+from theodolite.theory.piecewise.search import Leaf, search_regions
+
+__all__ = ["dead_fraction", "regions", "switching_fraction", "visited_regions"]
+
+#: Greatest dimension of the domain for which cells are enumerated with their vertices; beyond it linear programming takes over.
+LARGEST_DIM = 6
+
+#: Open frames to have before work is handed to an executor.
+SHARES = 64
+
+Certify = Literal["none", "filtered", "exact"]
+
+
+def regions(
+    model: nn.Module,
+    domain: Domain | None,
+    *,
+    certify: Certify = "none",
+    output: int | None = None,
+    max_regions: int | None = None,
+    executor: Executor | None = None,
+) -> Regions:
+    """All activation regions with interior of a piecewise-linear network on a domain, with their affine maps.
+
+    d = 1 by breakpoints, d = 2 by polygon cutting, 3 ≤ d ≤ 6 by cutting polytopes along their edges, all depth first in bounded
+    memory; all of ℝᵈ and d > 6 by linear programming over half-spaces (HiGHS).
+
+    Args:
+        model: any module of Linear, convolution, BatchNorm (eval mode), ReLU, LeakyReLU, PReLU, abs, hardtanh, ReLU6, hard sigmoid,
+            max and average pooling, reshapes, residual additions, concatenations and constant factors; the rest is refused by name.
+        domain: from `box`, `segment`, `polyline`, `slice2d` or `polygon`; None for all of ℝᵈ (d is read off the first layer).
+        certify: ``none``: float64; a sign below its own error bound counts as zero, so that regions thinner than about 1e-13 may
+            be missed. ``filtered``: where a sign is below its error bound, exact arithmetic decides; nearly as fast. ``exact``:
+            exact arithmetic throughout.
+        output: keep only this output of the network (flattened index).
+        max_regions: stop cleanly after this many; the result then has ``complete == False``.
+        executor: a `concurrent.futures.Executor` for large jobs; subtrees of the enumeration are its tasks.
+
+    Returns:
+        `Regions`.
+
+    Raises:
+        UnsupportedError: an operation that is not piecewise linear; certificates where linear programming decides.
+        ArgumentError: non-finite weights, a domain of the wrong dimension, a bad option.
+
+    Cost: about 1 µs per segment (d = 1), 1 to 5 µs per region (d = 2), 10 to 20 µs per cell (d = 3); 2 to 6 ms per region by linear
+    programming.
+
+    Example:
+        >>> hat = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> with torch.no_grad():
+        ...     _ = hat[0].weight.copy_(torch.tensor([[1.0], [1.0], [1.0]])), hat[0].bias.copy_(torch.tensor([0.0, -1.0, -2.0]))
+        >>> from theodolite.theory.piecewise.domains import box
+        >>> found = regions(hat, box(-1, 3, dim=1))
+        >>> found.count, [float(x) for x in found.volumes]
+        (4, [1.0, 1.0, 1.0, 1.0])
+    """
+    _check_options(domain, certify, max_regions)
+    program = lower(model, _input_shape(model, domain), output)
+    if domain is None or domain.dim > LARGEST_DIM:
+        if certify != "none":
+            where = "on all of ℝᵈ" if domain is None else f"for d = {domain.dim}"
+            raise UnsupportedError(
+                f"certify={certify!r} needs a bounded domain with d ≤ {LARGEST_DIM}, since {where} floating-point linear programs "
+                'decide; use certify="none", or a smaller domain'
+            )
+        return _by_search(program, domain, max_regions)
+    return _by_cutting(program, domain, certify, max_regions, executor)
+
+
+def _check_options(domain: Domain | None, certify: str, max_regions: int | None) -> None:
+    if domain is not None and not isinstance(domain, Domain):
+        raise ArgumentError(
+            f"domain must come from td.box, td.segment, td.polyline, td.slice2d or td.polygon, or be None for all of ℝᵈ; "
+            f"got {type(domain).__name__}"
+        )
+    if certify not in ("none", "filtered", "exact"):
+        raise ArgumentError(f"certify must be 'none', 'filtered' or 'exact', got {certify!r}")
+    if max_regions is not None and (isinstance(max_regions, bool) or int(max_regions) != max_regions or max_regions < 1):
+        raise ArgumentError(f"max_regions must be a positive integer or None, got {max_regions!r}")
+
+
+def _input_shape(model: nn.Module, domain: Domain | None) -> tuple[int, ...]:
+    if domain is not None:
+        return domain.input_shape
+    first = next((m for m in model.modules() if isinstance(m, nn.Linear)), None) if isinstance(model, nn.Module) else None
+    if first is None:
+        raise ArgumentError("domain must be given for a model without a Linear layer, whose number of inputs cannot be read off")
+    return (first.in_features,)
+
+
+def _by_cutting(program: Program, domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
+    batches: list[Found] = []
+    charts: list[Array] = []
+    total, complete = 0, True
+    for k, found in progress(_batches(program, domain, certify, executor), "cutting regions"):
+        batches.append(found)
+        charts.append(np.full(len(found.bits), k))
+        total += len(found.bits)
+        if limit is not None and total > limit:
+            complete = False
+            break
+    joined = Found.join(batches)
+    chart = np.concatenate(charts)
+    if not complete:
+        assert limit is not None
+        joined = Found(joined.cells.part(0, limit), joined.bits[:limit], joined.maps[:limit])
+        chart = chart[:limit]
+    none = np.zeros((0, domain.dim))
+    return Regions(program, domain, joined.cells, chart, joined.bits, np.array(joined.maps), none, complete, certify)
+
+
+def _batches(program: Program, domain: Domain, certify: str, executor: Executor | None) -> Iterator[tuple[int, Found]]:
+    for k, chart in enumerate(domain.charts):
+        task = Task(program, chart, certify)
+        found: Iterable[Any] = enumerate_cells(task) if executor is None else _shared(task, executor)
+        for batch in found:
+            yield k, batch
+
+
+def _shared(task: Task, executor: Executor) -> Iterator[Found]:
+    """Cut until there are enough open frames, then let the executor finish them, in order."""
+    frames: list[Found | Frame] = [task.first()]
+    for step in task.program.nonlinear:
+        fresh: list[Found | Frame] = []
+        for frame in frames:
+            fresh.extend(enumerate_cells(task, frame, until=step + 1) if isinstance(frame, Frame) else [frame])
+        frames = fresh
+        cells = sum(len(f.cells) for f in frames if isinstance(f, Frame))
+        if cells >= SHARES or not cells:
+            break
+    shares = [share for f in frames for share in (_shares(f) if isinstance(f, Frame) else [f])]
+    plain = Task(task.program, task.chart, task.certify)  # without what has been cached here
+    jobs = [executor.submit(_finish, plain, share) if isinstance(share, Frame) else share for share in shares]
+    for job in jobs:
+        if isinstance(job, Found):
+            yield job
+        else:
+            yield from job.result()
+
+
+def _shares(frame: Frame) -> Iterator[Frame]:
+    size = max(1, len(frame.cells) // SHARES)
+    for low in range(0, len(frame.cells), size):
+        high = min(low + size, len(frame.cells))
+        yield Frame(frame.step, frame.cells.part(low, high), {k: v[low:high] for k, v in frame.values.items()}, frame.bits[low:high])
+
+
+def _finish(task: Task, frame: Frame) -> list[Found]:
+    return [found for found in enumerate_cells(task, frame) if isinstance(found, Found)]
+
+
+def _by_search(program: Program, domain: Domain | None, limit: int | None) -> Regions:
+    if domain is None:
+        size = program.input_size
+        start, low, high = np.concatenate([np.eye(size), np.zeros((1, size))])[None], None, None
+    else:
+        chart = domain.charts[0]
+        start, (low, high) = chart.start, chart.vertices
+    leaves: list[Leaf] = []
+    complete = True
+    for leaf in progress(search_regions(program, start, low, high), "searching regions"):
+        if limit is not None and len(leaves) == limit:
+            complete = False
+            break
+        leaves.append(leaf)
+    dim = start.shape[1] - 1
+    rows = np.concatenate([leaf.rows for leaf in leaves])
+    facets = np.concatenate([rows, np.zeros((len(rows), 1))], axis=1)
+    starts = np.concatenate([[0], np.cumsum([len(leaf.rows) for leaf in leaves])])
+    labels = np.concatenate([leaf.labels for leaf in leaves])
+    nothing = np.zeros(len(leaves) + 1, dtype=int)
+    cells = Cells(np.zeros((0, dim + 1)), nothing, facets, labels, starts, np.zeros((0, 1), dtype=np.uint64))
+    bits = pack_patterns(program, np.stack([leaf.bits for leaf in leaves]))
+    maps = np.stack([leaf.maps for leaf in leaves])
+    witnesses = np.stack([leaf.witness for leaf in leaves])
+    return Regions(program, domain, cells, np.zeros(len(leaves), int), bits, maps, witnesses, complete, "none")
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Patterns as rows of bytes, leading dimensions kept apart."""
+
+    patterns: torch.Tensor
+
+    def distinct(self) -> torch.Tensor:
+        flat = self.patterns.reshape(-1, *self.patterns.shape[-2:])
+        counts = [len(torch.unique(rows.to(torch.uint8), dim=0)) for rows in flat]
+        return torch.tensor(counts, dtype=torch.float64, device=self.patterns.device).reshape(self.patterns.shape[:-2])
+
+
+@quantity(symbol="#regions ≥", reference="hanin2019complexity")
+def visited_regions(patterns: torch.Tensor) -> torch.Tensor:
+    """Number of distinct activation patterns of one layer among the samples: a lower bound on its number of regions.
+
+    It saturates at the number of samples: in many dimensions nearly every sample has a pattern of its own, and the number then
+    says nothing about the network. Count with `regions` on a slice instead.
+
+    Args:
+        patterns: (..., N, n) booleans, preactivations > 0.
+
+    Returns:
+        (...), at most N.
+
+    Cost: O(N n log N).
+
+    Example:
+        >>> visited_regions(torch.tensor([[True, False], [True, True], [True, False]])).item()
+        2.0
+    """
+    return _Samples(torch.as_tensor(patterns)).distinct()
+
+
+@quantity(symbol="dead", reference="hanin2019complexity")
+def dead_fraction(patterns: torch.Tensor) -> torch.Tensor:
+    """Fraction of a layer's neurons that are active on no sample.
+
+    Args:
+        patterns: (..., N, n) booleans, preactivations > 0.
+
+    Returns:
+        (...), in [0, 1]. Whether a neuron is dead on a whole domain is decided exactly by `dead_neurons`.
+
+    Example:
+        >>> dead_fraction(torch.tensor([[True, False], [True, False]])).item()
+        0.5
+    """
+    patterns = torch.as_tensor(patterns)
+    return (~patterns.bool().any(dim=-2)).to(torch.float64).mean(dim=-1)
+
+
+@quantity(symbol="switching", reference="hanin2019complexity")
+def switching_fraction(patterns: torch.Tensor) -> torch.Tensor:
+    """Fraction of a layer's neurons that are active on some samples and inactive on others: those that make it non-linear there.
+
+    Args:
+        patterns: (..., N, n) booleans, preactivations > 0.
+
+    Returns:
+        (...), in [0, 1].
+
+    Example:
+        >>> switching_fraction(torch.tensor([[True, False], [True, True]])).item()
+        0.5
+    """
+    patterns = torch.as_tensor(patterns).bool()
+    return (patterns.any(dim=-2) & ~patterns.all(dim=-2)).to(torch.float64).mean(dim=-1)
