@@ -166,3 +166,47 @@ class Constant:
 
     def run(self) -> dict[str, float]:
         return {"value": self.value * self.i}
+
+
+@dataclass(frozen=True)
+class Logged(Product):
+    """Notes each time that it is run, and by whom."""
+
+    log: str = ""
+    seconds: float = 0.02
+
+    def run(self) -> dict[str, Any]:
+        with open(self.log, "a") as file:
+            file.write(f"{os.getpid()} {self.a} {self.b}\n")
+        time.sleep(self.seconds)
+        return super().run()
+
+
+@dataclass(frozen=True)
+class Threaded(Product):
+    """A matrix product whose rounding shows the number of threads, and that number."""
+
+    def run(self) -> dict[str, Any]:
+        import threadpoolctl
+
+        x = np.random.default_rng(self.b).normal(size=(150, 3000)) * self.a
+        threads = max([library["num_threads"] for library in threadpoolctl.threadpool_info()], default=1)
+        return {**super().run(), "norm": float(np.linalg.norm(x @ x.T)), "threads": threads}
+
+
+class Unpicklable(Exception):
+    def __init__(self, one: Any, two: Any) -> None:
+        super().__init__(one)
+
+
+def raise_unpicklable() -> None:
+    raise Unpicklable("no way", 2)
+
+
+def end_by(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def slow_getenv(name: str) -> str | None:
+    time.sleep(0.3)
+    return os.getenv(name)

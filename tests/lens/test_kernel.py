@@ -147,12 +147,18 @@ def convolutional():
 
 def convolutional_3d():
     layers = [nn.Unflatten(1, (3, 1)), nn.Conv3d(3, 2, (1, 3, 2), stride=(1, 2, 1), padding=(1, 0, 1)), nn.Tanh()]
-    return nn.Sequential(*layers, nn.Flatten(2), nn.Conv1d(2, 3, 5, dilation=3, stride=4, bias=False), nn.Flatten(), nn.Linear(54, 2))
+    return nn.Sequential(
+        *layers, nn.Flatten(2), nn.Conv1d(2, 3, 5, dilation=3, stride=4, bias=False), nn.Flatten(), nn.Linear(54, 2)
+    )
 
 
 VECTORS, IMAGES, TOKENS = (6, 5), (5, 3, 8, 8), (5, 6)
 CASES = {
-    "mlp": (lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(inplace=True), nn.Linear(7, 7), nn.Tanh(), nn.Linear(7, 3)), VECTORS, set()),
+    "mlp": (
+        lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(inplace=True), nn.Linear(7, 7), nn.Tanh(), nn.Linear(7, 3)),
+        VECTORS,
+        set(),
+    ),
     "shared linear": (shared_linear, VECTORS, set()),
     "norms": (normalized, VECTORS, {"7.weight"}),
     "conv2d": (convolutional, IMAGES, set()),
@@ -208,7 +214,9 @@ def test_equals_slow_jacobian(name):
         assert general_parameters(model, x) == general
 
 
-@pytest.mark.parametrize("masks", [{"attn_mask": "causal"}, {"key_padding_mask": "last"}, {"attn_mask": "causal", "key_padding_mask": "last"}])
+@pytest.mark.parametrize(
+    "masks", [{"attn_mask": "causal"}, {"key_padding_mask": "last"}, {"attn_mask": "causal", "key_padding_mask": "last"}]
+)
 def test_masked_attention(masks):
     torch.manual_seed(2)
     model, x = Attention(), torch.randn(4, 6, 4)

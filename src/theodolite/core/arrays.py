@@ -46,7 +46,7 @@ def as_float64(
     """
     import torch
 
-    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value))
+    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value, order="C"))  # torch takes no negative strides
     if tensor.is_complex():
         raise ArgumentError(f"{name} must be real, got dtype {tensor.dtype}; pass its real part or modulus")
     if not tensor.is_floating_point():

@@ -91,15 +91,15 @@ class Quantity:
 
         return getattr(sibling(self.function.__module__, "predict"), self.function.__name__, None)
 
-    def arguments(self, show: Callable[[str], Any], options: Mapping[str, Any]) -> dict[str, Any]:
-        """All arguments of a call: needs filled by ``show(need)``, and options.
-
-        Raises:
-            UnknownNameError: an option that the quantity does not have.
-        """
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise `UnknownNameError` for an option that the quantity does not have."""
         for option in options:
             if option not in self.options:
                 raise unknown(f"option of {self.name}", option, self.options)
+
+    def arguments(self, show: Callable[[str], Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        """All arguments of a call: needs filled by ``show(need)``, and options."""
+        self.check_options(options)
         return {parameter: show(need) for parameter, need in self.fill.items()} | dict(options)
 
     def value(self, show: Callable[[str], Any], **options: Any) -> Any:

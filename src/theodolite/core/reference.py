@@ -10,7 +10,7 @@ from importlib import resources
 
 from theodolite.core.errors import unknown
 
-__all__ = ["Reference", "cite", "references"]
+__all__ = ["Reference", "cite", "described", "references"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +68,8 @@ def cite(key: str) -> str:
     if name not in references():
         raise unknown("reference", name, references())
     return f"{references()[name]}" + (f", {place}" if place else "")
+
+
+def described(key: str) -> str:
+    """`cite` of ``key``, or the key itself where it stands in no bibliography (a topic of a third party, say)."""
+    return cite(key) if key.partition(" ")[0] in references() else key

@@ -58,10 +58,12 @@ def quantity_named(name: str) -> Quantity:
     Raises:
         UnknownNameError: with the nearest names.
     """
-    known = quantities()
-    if name not in known:
-        raise unknown("quantity", name, known)
-    return known[name]
+    package = topics().get(name.partition(".")[0])
+    if package is not None:
+        sibling(f"{package}.measure", "measure")  # only the topic that is asked for
+    if name not in QUANTITIES:
+        raise unknown("quantity", name, quantities())
+    return QUANTITIES[name]
 
 
 def experiments() -> Mapping[str, type[Experiment]]:

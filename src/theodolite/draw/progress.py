@@ -43,7 +43,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
             bar.stop()
 
 
-def _bar(description: str, total: int | None):  # noqa: ANN202
+def _bar(description: str, total: int | None):
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

@@ -41,6 +41,7 @@ def tracked(data: xr.Dataset, name: str, against: str | None = None) -> Any:
         last.set_xlabel("optimisation step")
         if values.sizes["step"] > 2 and _geometric(values.step.values):
             last.set_xscale("symlog", linthresh=1)
+            last.set_xlim(left=0)
         for axis in axes.flat:
             axis.tick_params(colors=MUTED)
     return drawn

@@ -191,7 +191,7 @@ def _results(
             finished, _ = wait(flying, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in finished:
                 index = flying.pop(future)
-                deaths[index] += died(future.exception())
+                deaths[index] += bool(died(future.exception()))
                 if died(future.exception()) and deaths[index] < TILE_ATTEMPTS:
                     flying[executor.submit(task, *grid.slices(index))] = index
                 else:

@@ -5,6 +5,7 @@ Needs the extra ``distributed``; a batch system needs the extra ``slurm`` (dask-
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
@@ -54,7 +55,9 @@ def dask_executor(workers: int, address: Any = None) -> Iterator[tuple[Executor,
 def _place(stack: ExitStack, workers: int, address: Any) -> Any:
     """What a Dask client connects to."""
     if address is None:
-        return stack.enter_context(_local_cluster(workers))
+        cluster = stack.enter_context(_local_cluster(workers))
+        stack.enter_context(_kept_at(cluster, workers))
+        return cluster
     if isinstance(address, str):
         system, _, options = address.partition("?")
         if system in SYSTEMS:
@@ -78,11 +81,29 @@ def _local_cluster(workers: int) -> Any:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
             scheduler_kwargs={"allowed_failures": 0},
             env=dict(ONE_THREAD),
         )
+
+
+@contextmanager
+def _kept_at(cluster: Any, workers: int) -> Iterator[None]:
+    """Replace workers that Dask gives up: a nanny whose worker dies while it is starting closes for good."""
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(1.0):
+            cluster.scale(workers)
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
 
 
 def batch_cluster(system: str, **options: Any) -> Any:
@@ -128,7 +149,10 @@ def _lifetime(walltime: str) -> list[str]:
     return ["--lifetime", f"{seconds - spare}s", "--lifetime-stagger", f"{spare // 2}s"]
 
 
-def killed(error: BaseException) -> bool:
-    """Whether Dask says that a task's worker died."""
+def killed(error: BaseException) -> str:
+    """How a task's worker died according to Dask; empty when ``error`` is no such report."""
     kind: type = type(error)
-    return kind.__module__.startswith("distributed") and kind.__name__ in ("KilledWorker", "CommClosedError")
+    if not (kind.__module__.startswith("distributed") and kind.__name__ == "KilledWorker"):
+        return ""
+    address = getattr(getattr(error, "last_worker", None), "address", "")
+    return f"its Dask worker {address} died"

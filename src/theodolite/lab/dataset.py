@@ -135,6 +135,8 @@ class TiledArray(BackendArray):
         variable, tile = self._piece.variable, self._layout.tile
         assert variable is not None
         wanted = np.flatnonzero(given)
+        if not len(wanted):
+            return
         wanted = wanted[np.argsort(stored[wanted] // tile, kind="stable")]
         tiles, starts = np.unique(stored[wanted] // tile, return_index=True)
         groups = np.split(wanted, starts[1:])

@@ -28,14 +28,16 @@ TILE_ATTEMPTS = 2
 CELL_ATTEMPTS = 3
 
 
-def died(error: BaseException | None) -> bool:
-    """Whether a task failed because its worker died."""
-    return error is not None and (isinstance(error, BrokenExecutor) or killed(error))
+def died(error: BaseException | None) -> str:
+    """How the worker died that a task failed of; empty when it failed of something else."""
+    if isinstance(error, BrokenExecutor):
+        return str(error) or "its worker process died"
+    return killed(error) if error is not None else ""
 
 
 @contextmanager
 def orderly_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C (or SIGTERM, with which batch systems announce the end) sets; a second Ctrl-C interrupts at once.
+    """An event that Ctrl-C (or SIGTERM, with which batch systems announce the end) sets; a second one interrupts at once.
 
     Signals can only be handled in the main thread; elsewhere the event is never set.
     """
@@ -45,7 +47,7 @@ def orderly_stop() -> Iterator[threading.Event]:
         return
 
     def handle(number: int, frame: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
+        if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
@@ -162,8 +164,8 @@ class Driver:
         error = None if future.cancelled() else future.exception()
         if future.cancelled():
             self._error = self._error or StoreError(f"tile {task.tile} was cancelled by its engine; run again to resume")
-        elif died(error):
-            self._mourn(task, str(error))
+        elif how := died(error):
+            self._mourn(task, how)
         elif error is not None:
             self._error = self._error or error
         elif task.position is None:

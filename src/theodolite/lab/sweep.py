@@ -257,8 +257,8 @@ class Sweep:
                 driver.run(_from_anywhere(tiles))
         if display.doubt:
             warnings.warn(
-                f"measure_many of {self.spec.experiment.__qualname__} failed on cells that run alone ({display.doubt}); "
-                "they were run one by one",
+                f"measure_many of {self.spec.experiment.__qualname__} failed on cells that succeed in smaller stacks "
+                f"({display.doubt}); the results are there, but stacking is in doubt",
                 TheodoliteWarning,
                 stacklevel=2,
             )
@@ -320,7 +320,9 @@ class Sweep:
 
     def _cells_of_tile(self, manifest: Manifest) -> Any:
         layout = manifest.layout
+        # Only for the run that calibrated: later runs, such as one that tries failed cells again, compute what they are asked to.
         known = self._calibration.known if self._calibration else {}
+        self._calibration = None
 
         def cells(tile: int) -> Cells:
             return cells_of(self.spec, [layout.spec_index(stored) for stored in layout.span(tile)], known)

@@ -104,8 +104,8 @@ def _manifest(storage: Storage, stamp: str) -> Manifest:
 def compute(cells: Cells) -> tuple[list[Outcome], str]:
     """The outcomes of ``cells``, in order, and why stacking failed without a guilty cell (else empty).
 
-    Cells of equal shape are handed to the experiment's ``measure_many`` together, if it has one. When that raises, the cells are
-    run one by one, so that only the guilty one fails.
+    Cells of equal shape are handed to the experiment's ``measure_many`` together, if it has one. When that raises, the stack is
+    halved until the guilty cell stands alone, so that only it fails.
     """
     outcomes: dict[int, Outcome] = dict(cells.known)
     experiments: dict[int, Any] = {}
@@ -137,17 +137,18 @@ def _stacks(experiment: type, experiments: Mapping[int, Any]) -> list[list[int]]
 
 
 def _stacked(cells: Cells, experiments: Mapping[int, Any], positions: Sequence[int]) -> tuple[list[Outcome], str]:
-    """Outcomes of one stack, and the error of ``measure_many`` when the cells had to be run one by one."""
-    trouble = ""
-    if len(positions) > 1:
-        try:
-            results = list(cells.experiment.measure_many([experiments[p] for p in positions]))  # type: ignore[attr-defined]
-            if len(results) != len(positions):
-                raise ValueError(f"measure_many returned {len(results)} results for {len(positions)} experiments")
-            return [outcome_of(r, cells.cell(p)) for r, p in zip(results, positions, strict=True)], ""
-        except Exception as error:
-            trouble = reason_of(error)
-    return [_alone(experiments[p], cells.cell(p)) for p in positions], trouble
+    """Outcomes of one stack, and the error of ``measure_many`` if it raised; then the stack was halved until the guilty stood alone."""
+    if len(positions) == 1:
+        return [_alone(experiments[positions[0]], cells.cell(positions[0]))], ""
+    try:
+        results = list(cells.experiment.measure_many([experiments[p] for p in positions]))  # type: ignore[attr-defined]
+        if len(results) != len(positions):
+            raise ValueError(f"measure_many returned {len(results)} results for {len(positions)} experiments")
+        return [outcome_of(result, cells.cell(p)) for result, p in zip(results, positions, strict=True)], ""
+    except Exception as error:
+        half = len(positions) // 2
+        first, second = (_stacked(cells, experiments, part)[0] for part in (positions[:half], positions[half:]))
+        return [*first, *second], reason_of(error)
 
 
 def _alone(experiment: Any, cell: Mapping[str, Any]) -> Outcome:

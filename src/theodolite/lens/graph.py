@@ -317,6 +317,9 @@ def _references_of_inputs(inputs: Any, recorder: _Recorder) -> None:
 
 
 def _label(func: Any) -> str:
+    """Short name of a torch function; an operator overload (in exported programs) goes by the name of its schema."""
+    if isinstance(func, torch._ops.OpOverload):
+        return func._schema.name.partition("::")[2]
     name = resolve_name(func) or getattr(func, "__qualname__", None) or getattr(func, "__name__", None) or repr(func)
     parts = name.split(".")
     return ".".join(parts[-2:]) if parts[-1] == "__get__" else parts[-1]

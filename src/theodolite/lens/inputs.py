@@ -122,14 +122,14 @@ def _check(model: nn.Module, call: Call) -> None:
         raise ArgumentError("x must hold at least one tensor, got none")
     if call.tensors[0].ndim == 0 or call.size == 0:
         raise ArgumentError(f"x must hold at least one sample, got shape {tuple(call.tensors[0].shape)}")
-    for tensor in call.tensors:
-        if tensor.is_floating_point():
-            check_finite(tensor, "x")
-    if isinstance(call.y, torch.Tensor) and len(call.y) != call.size:
-        raise ArgumentError(f"y must have one entry per sample of x, {call.size}, got shape {tuple(call.y.shape)}")
     parameter = next(model.parameters(), None)
     if parameter is not None and call.tensors[0].device != parameter.device:
         raise ArgumentError(
             f"x is on {call.tensors[0].device} but the model is on {parameter.device}; "
             f"move the data with x.to({str(parameter.device)!r})"
         )
+    for tensor in call.tensors:
+        if tensor.is_floating_point():
+            check_finite(tensor, "x")
+    if isinstance(call.y, torch.Tensor) and len(call.y) != call.size:
+        raise ArgumentError(f"y must have one entry per sample of x, {call.size}, got shape {tuple(call.y.shape)}")

@@ -20,8 +20,10 @@ from theodolite.maths.squared_slope import Complex, Nodes, SquaredSlope
 
 __all__ = ["product_density", "product_edge"]
 
-#: Imaginary parts of λ, relative to its size: from far above the axis, where w ≈ λ μ₁, down to it.
-_HEIGHTS = np.concatenate([np.geomspace(1e3, 0.1, 14), [0.03, 1e-2, 1e-3, 1e-5, 1e-8, 0.0]])
+#: Angles of λ on the way from the imaginary axis down to the real one.
+_ANGLES = 0.5 * math.pi * np.array([0.75, 0.5, 0.3, 0.15, 0.05, 0.01, 1e-3, 1e-5, 0.0])
+#: Largest step in ln |λ| along the imaginary axis.
+_STRIDE = 1.0
 _STEPS = 40
 
 
@@ -40,7 +42,7 @@ def _slope(w: Complex, m: Complex, dm: Complex, depth: int, gaussian: bool) -> C
 def product_density(lam: Array, y: SquaredSlope, sigma_w2: float, depth: int, *, gaussian: bool) -> Array:
     """Density of the continuous part of the spectrum of JJᵀ at ``lam``, shape (k,).
 
-    The equation is solved by Newton in ln w, from far above the real axis down to it; atoms (at 0, and at the top for few enough
+    The equation is solved by Newton in ln w, along the imaginary axis from far out to |λ|, then down to the real axis; atoms (at 0, and at the top for few enough
     saturated units) are not part of the result.
 
     Raises:
@@ -56,14 +58,16 @@ def product_density(lam: Array, y: SquaredSlope, sigma_w2: float, depth: int, *,
         return out
     at = lam[inside]
     log_gain = math.log(sigma_w2)
-    scale = np.maximum(at, 1e-3 * (sigma_w2 * y.moment(1)) ** depth)
-    # λ ≈ σ_w^{2L} μ₁^{L−1} w far out
-    w = (at + 1j * _HEIGHTS[0] * scale) / (sigma_w2**depth * y.moment(1) ** (depth - 1))
-    for height in _HEIGHTS:
-        target = np.log(at + 1j * height * np.where(height < 1e-2, at, scale))
-        nodes = y.nodes(w)
-        w, settled = _newton(w, target, nodes, depth, log_gain, gaussian)
-        if height < 1e-2 and not settled.all():
+    mean = (sigma_w2 * y.moment(1)) ** depth
+    # Far out λ ≈ σ_w^{2L} μ₁^{L−1} w.
+    start = np.log(1e3 * np.maximum(at, mean))
+    w = 1j * np.exp(start) / (sigma_w2**depth * y.moment(1) ** (depth - 1))
+    strides = math.ceil(float((start - np.log(at)).max()) / _STRIDE)
+    path = [start + (np.log(at) - start) * k / strides + 0.5j * math.pi for k in range(1, strides + 1)]
+    path += [np.log(at) + 1j * angle for angle in _ANGLES]
+    for target in path:
+        w, settled = _newton(w, target, y.nodes(w), depth, log_gain, gaussian)
+        if not settled.all():
             w[~settled], settled[~settled] = _newton_again(w[~settled], target[~settled], y, depth, log_gain, gaussian)
     if not settled.all():
         raise NumericalError(

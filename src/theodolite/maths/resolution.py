@@ -51,8 +51,8 @@ def chebyshev_points(n: int) -> tuple[Array, Array]:
 
     Example:
         >>> x, to_coefficients = chebyshev_points(5)
-        >>> (to_coefficients @ (2 * x**2 - 1)).round(12).tolist()
-        [0.0, 0.0, 1.0, 0.0, 0.0]
+        >>> bool(np.allclose(to_coefficients @ (2 * x**2 - 1), [0, 0, 1, 0, 0]))
+        True
     """
     angles = np.pi * (np.arange(n)[::-1] + 0.5) / n
     matrix = np.cos(np.arange(n)[:, None] * angles) * (2.0 / n)

@@ -102,7 +102,10 @@ def _chosen(quantities: Any) -> list[tuple[Quantity, Mapping[str, Any]]]:
     if isinstance(quantities, str):
         quantities = [quantities]
     if isinstance(quantities, Mapping):
-        return [(quantity_named(name), options) for name, options in quantities.items()]
+        chosen = [(quantity_named(name), options) for name, options in quantities.items()]
+        for quantity, options in chosen:
+            quantity.check_options(options)
+        return chosen
     return [(quantity_named(name), {}) for name in quantities]
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 
 from theodolite.core.errors import unknown
-from theodolite.core.reference import cite
+from theodolite.core.reference import described
 from theodolite.core.registry import claims, experiments, quantities
 
 __all__ = ["explain"]
@@ -29,17 +29,17 @@ def explain(name: str) -> str:
         head = f"{name} ({quantity.symbol}), a quantity of {scope}"
         needs = f"Needs: {', '.join(quantity.needs)}. Options: {options}."
         pair = "" if quantity.prediction() is None else f"\nTheory: {name.partition('.')[0]}.predict has its prediction."
-        return f"{head}\n\n{inspect.getdoc(quantity.function)}\n\n{needs}{pair}\nPaper: {cite(quantity.reference)}"
+        return f"{head}\n\n{inspect.getdoc(quantity.function)}\n\n{needs}{pair}\nPaper: {described(quantity.reference)}"
     if name in (tried := experiments()):
         experiment = tried[name]
         fields = "\n".join(f"  {f.name} = {f.default!r}" for f in dataclasses.fields(experiment))  # type: ignore[arg-type]
         made = "\n".join(f"  {claim.statement} [{claim.reference}]" for claim in claims(name)) or "  none"
-        paper = cite(experiment.reference) if experiment.reference else "—"
+        paper = described(experiment.reference) if experiment.reference else "—"
         return (
             f"{name}, an experiment\n\n{inspect.getdoc(experiment)}\n\nSettings:\n{fields}\n\nClaims:\n{made}\n\nPaper: {paper}"
         )
     stated = {claim.name: claim for claim in claims()}
     if name in stated:
         claim = stated[name]
-        return f"{name}, a claim about {claim.experiment}\n\n{claim.statement}\n\nPaper: {cite(claim.reference)}"
+        return f"{name}, a claim about {claim.experiment}\n\n{claim.statement}\n\nPaper: {described(claim.reference)}"
     raise unknown("name", name, [*quantities(), *experiments(), *stated])

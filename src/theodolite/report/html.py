@@ -10,7 +10,7 @@ from importlib import resources
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from theodolite.core.reference import cite
+from theodolite.core.reference import described
 from theodolite.core.registry import quantities
 from theodolite.report.text import measured_text
 
@@ -143,7 +143,7 @@ def _methods(report: Report) -> str:
         text = inspect.getdoc(quantity.function) or ""
         items.append(
             f"<details id='{html.escape(name)}'><summary><code>{html.escape(name)}</code> {html.escape(quantity.summary)}</summary>"
-            f"<pre>{html.escape(text)}</pre><p class=small>{html.escape(cite(quantity.reference))}</p></details>"
+            f"<pre>{html.escape(text)}</pre><p class=small>{html.escape(described(quantity.reference))}</p></details>"
         )
     probe = (
         "<p class=small>Quantities whose cost grows with the square of the number of samples were measured on the first "

@@ -20,21 +20,23 @@ def pictures(report: Report) -> list[tuple[str, Any]]:
 
 
 def _spectra(report: Report) -> list[tuple[str, Any]]:
+    """One panel per vector that falls along its index: a spectrum. Other vectors and matrices need their topic's own figures."""
     drawn = []
     for name in dict.fromkeys(p.quantity for p in report.profiles if p.layer is not None):
         profiles = [p for p in report.profiles if p.quantity == name and p.layer is not None]
+        if not all(p.values.ndim == 1 and (np.diff(p.values) <= 0).all() for p in profiles):
+            continue
         with style():
             made, axes = figure()
             for color, profile in zip(sequence(len(profiles)), profiles, strict=True):
-                values = np.asarray(profile.values, dtype=float).ravel()
-                shown = np.where(values > 0, values, np.nan)
-                axes.semilogy(np.arange(1, len(values) + 1), shown, ".-", color=color, label=str(profile.layer), markersize=3)
+                shown = np.where(profile.values > 0, profile.values, np.nan)
+                axes.semilogy(np.arange(1, len(shown) + 1), shown, ".-", color=color, label=str(profile.layer), markersize=3)
             axes.set_xlabel("index")
             axes.set_ylabel(profiles[0].symbol)
             axes.set_title(name)
             if len(profiles) <= 10:
                 axes.legend(title="layer")
-        drawn.append((f"{name}, by layer; a steep fall means that few directions carry the layer.", made))
+        drawn.append((f"{name} of each layer. A steep fall means that few directions carry the layer.", made))
     return drawn
 
 
@@ -57,8 +59,8 @@ def _along_depth(report: Report) -> list[tuple[str, Any]]:
     with style():
         made, axes = figure(lines, columns, width=3.1, height=2.3, squeeze=False)
         for axis, (name, rows) in zip(axes.flat, shown, strict=False):
-            at = [position[r.layer] for r in rows]
-            theory = [(position[r.layer], r.prediction) for r in rows if r.prediction is not None]
+            at = [position[str(r.layer)] for r in rows]
+            theory = [(position[str(r.layer)], r.prediction) for r in rows if r.prediction is not None]
             if theory:
                 axis.plot(*zip(*theory, strict=True), color=MUTED, linestyle="--", label="theory")
                 axis.legend()

@@ -20,7 +20,7 @@ from theodolite.train.initial import (
     Xavier,
 )
 from theodolite.train.losses import Loss, cross_entropy, exponential, half_mse, logistic, mse
-from theodolite.train.optimizers import GD, SGD, Adam, NormalizedGD, Optimizer
+from theodolite.train.optimizers import GD, SGD, Adam, NormalizedGD, Optimizer, TraceGD
 from theodolite.train.probes import View
 from theodolite.train.spec import MLPSpec
 
@@ -48,6 +48,7 @@ __all__ = [
     "NormalizedGD",
     "Optimizer",
     "SGD",
+    "TraceGD",
     # losses
     "Loss",
     "cross_entropy",

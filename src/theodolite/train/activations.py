@@ -32,10 +32,18 @@ class Activation:
     function: Callable[[Tensor], Tensor]
     slope: Slope | None
 
+    def apply(self, z: Tensor) -> Tensor:
+        """σ(z), in place if torch can do that; ``z`` may be overwritten."""
+        change = IN_PLACE.get(self.name) if self.slope is not None else None
+        return self.function(z) if change is None else change(z)
+
     def backward(self, upstream: Tensor, z: Tensor, h: Tensor) -> Tensor:
         """Upstream gradient times σ'(z)."""
         if self.slope is not None:
             return self.slope(z, h).mul_(upstream)
+        if torch.compiler.is_compiling():
+            pulled: Tensor = torch.func.vjp(self.function, z)[1](upstream)[0]
+            return pulled
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.function(leaf), leaf, upstream)
@@ -86,6 +94,18 @@ SLOPES: dict[str, Slope] = {
     "square": lambda z, h: 2 * z,
     "gaussian": lambda z, h: -2 * z * h,
     "identity": lambda z, h: torch.ones_like(z),
+}
+#: The same in place, where torch has it: evaluation in preallocated blocks.
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": Tensor.relu_,
+    "tanh": Tensor.tanh_,
+    "sigmoid": Tensor.sigmoid_,
+    "erf": Tensor.erf_,
+    "sin": Tensor.sin_,
+    "cos": Tensor.cos_,
+    "abs": Tensor.abs_,
+    "square": Tensor.square_,
+    "identity": lambda z: z,
 }
 _MODULES: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

@@ -1,9 +1,10 @@
-"""Chunks of members: member e always sits in slot e mod C of a chunk of C, so that its numbers do not depend on its company.
+"""Chunks of members: member e always sits in slot e mod C of a chunk, so that its numbers do not depend on its company.
 
-Vectorised kernels may round differently in the last elements of an array, and batched products differently by batch count.
-With a chunk size that depends on the specification and the data alone, and a slot that depends on the member's number alone, a
-member goes through bit-identical arithmetic whatever the size of the ensemble, the others that are still alive, or the worker.
-Empty slots carry a copy of the chunk's first member.
+Batched products round differently at different alignments, and vectorised kernels in the last elements of an array. With a chunk size C
+that depends on the specification and the data alone, a slot that depends on the member's number alone, and at least one idle slot
+behind the last member, a member goes through bit-identical arithmetic whatever the size of the ensemble, whoever else is still
+alive, and whichever worker trains it. Idle slots carry a copy of the chunk's first member. That the number of slots in use does not
+matter is verified before every run (`theodolite.train.backends.choose`); where it does matter, chunks are always full.
 """
 
 from __future__ import annotations
@@ -15,10 +16,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Chunk", "chunk_size", "make_chunks"]
+__all__ = ["Chunk", "Layout", "chunk_size", "make_chunks"]
 
-#: Elements of the largest tensor of a chunk: enough to hide dispatch, small enough for the cache.
-ELEMENTS = 1 << 14
+
+@dataclass(frozen=True)
+class Layout:
+    """How members are laid out in chunks.
+
+    Attributes:
+        size: slots of a full chunk, C.
+        slotted: member e sits in slot e mod C; False for kernels that treat members one by one.
+        idle: idle slots behind the last member; None: all up to C, for kernels of one fixed shape.
+    """
+
+    size: int
+    slotted: bool = True
+    idle: int | None = None
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ class Chunk:
     """Some members in their slots.
 
     Attributes:
-        source: (C,) rows of the ensemble's tensors to read, one per slot (empty slots repeat the first member).
+        source: (slots,) rows of the ensemble's tensors to read, one per slot (idle slots repeat the first member).
         slots: slots that hold members.
         rows: the members' rows, in the order of ``slots``.
     """
@@ -36,7 +49,7 @@ class Chunk:
     rows: Tensor
 
     def gather(self, stacked: Tensor) -> Tensor:
-        """A contiguous copy of the members' part of an ``[E, …]`` tensor, (C, …)."""
+        """A contiguous copy of the members' part of an ``[E, …]`` tensor, (slots, …)."""
         return stacked.index_select(0, self.source)
 
     def scatter(self, part: Tensor, stacked: Tensor) -> None:
@@ -44,43 +57,47 @@ class Chunk:
         stacked.index_copy_(0, self.rows, part.index_select(0, self.slots))
 
 
-def chunk_size(elements_per_member: int, elements: int = ELEMENTS) -> int:
+def chunk_size(elements_per_member: int, elements: int) -> int:
     """Members per chunk: the largest power of two that keeps a chunk's largest tensor within ``elements``; at least 1.
 
     Example:
-        >>> chunk_size(4000), chunk_size(10), chunk_size(10**6)
+        >>> chunk_size(4000, 16384), chunk_size(10, 16384), chunk_size(10**6, 16384)
         (4, 1024, 1)
     """
     return 1 << max(0, min(10, (elements // max(1, elements_per_member)).bit_length() - 1))
 
 
-def make_chunks(
-    members: Sequence[int], rows: Sequence[int], size: int, device: torch.device | str = "cpu", slots: bool = True
-) -> list[Chunk]:
-    """Place the members of some rows into chunks, each in its own slot (member mod size).
+def make_chunks(members: Sequence[int], rows: Sequence[int], layout: Layout, device: torch.device | str = "cpu") -> list[Chunk]:
+    """Place the members of some rows into chunks.
 
     Args:
         members: number of every member of the ensemble, by row.
         rows: rows to place.
-        size: C.
+        layout: the layout.
         device: where the index tensors live.
-        slots: False for kernels that treat members one by one: chunks of up to ``size``, without empty slots.
 
     Example:
-        >>> [(c.slots.tolist(), c.rows.tolist()) for c in make_chunks(range(5), range(5), 4)]
-        [([0, 1, 2, 3], [0, 1, 2, 3]), ([0], [4])]
+        >>> [(c.source.tolist(), c.rows.tolist()) for c in make_chunks(range(5), range(5), Layout(4, idle=1))]
+        [([0, 1, 2, 3, 0], [0, 1, 2, 3]), ([4, 4], [4])]
     """
-    if not slots:
-        parts = [np.asarray(rows[low : low + size]) for low in range(0, len(rows), size)]
-        return [Chunk(*(torch.as_tensor(i, device=device) for i in (part, np.arange(len(part)), part))) for part in parts]
-    queues: list[list[int]] = [[] for _ in range(size)]
-    for row in rows:
-        queues[int(members[row]) % size].append(int(row))
     chunks = []
-    for level in range(max((len(q) for q in queues), default=0)):
-        slots = [s for s in range(size) if len(queues[s]) > level]
-        chosen = [queues[s][level] for s in slots]
-        source = np.full(size, chosen[0])
+    for chosen in _companies(members, rows, layout):
+        slots = [int(members[row]) % layout.size for row in chosen] if layout.slotted else list(range(len(chosen)))
+        if not layout.slotted:
+            length = len(chosen)
+        else:
+            length = layout.size if layout.idle is None else max(slots) + 1 + layout.idle
+        source = np.full(length, chosen[0])
         source[slots] = chosen
         chunks.append(Chunk(*(torch.as_tensor(np.asarray(i), device=device) for i in (source, slots, chosen))))
     return chunks
+
+
+def _companies(members: Sequence[int], rows: Sequence[int], layout: Layout) -> list[list[int]]:
+    """Rows that share a chunk: at most one per slot, in order of their slots."""
+    if not layout.slotted:
+        return [list(rows[low : low + layout.size]) for low in range(0, len(rows), layout.size)]
+    queues: list[list[int]] = [[] for _ in range(layout.size)]
+    for row in rows:
+        queues[int(members[row]) % layout.size].append(int(row))
+    return [[q[level] for q in queues if len(q) > level] for level in range(max((len(q) for q in queues), default=0))]

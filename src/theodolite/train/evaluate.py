@@ -13,7 +13,7 @@ from theodolite.train.network import Network
 
 __all__ = ["evaluate", "evaluate_blocks"]
 
-#: Elements of a block's largest tensor: about 1 MB in float64, so that no activation is a fresh memory mapping.
+#: Elements of a block's largest tensor: about 1 MB in float64.
 BLOCK = 1 << 17
 #: From so many activations a member on, compiled evaluation is worth its compilation.
 MANY = 1 << 17
@@ -80,14 +80,27 @@ def _dense(model: Network, params: Sequence[Tensor], x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate_blocks(model: Any, params: Sequence[Tensor], x: Tensor) -> Tensor:
-    """f(x) of all members, by blocks of members and points that stay in the cache; same arguments as `evaluate`."""
+    """f(x) of all members, by members and blocks of points in preallocated buffers that stay in the cache.
+
+    Large temporaries would be fresh memory mappings, whose page faults cost several times the arithmetic.
+
+    Args:
+        model: a stacked model.
+        params: per parameter (E, …).
+        x: (1 or E, N, …).
+
+    Returns:
+        (E, N, K).
+    """
     members, samples = params[0].shape[0], x.shape[1]
     rows = max(1, min(samples, BLOCK // max(1, model.elements(1))))
+    buffers = model.buffers(rows, params[0]) if isinstance(model, Network) else None
     result: Tensor | None = None
     for e in range(members):
         part, data = [p[e : e + 1] for p in params], x if x.shape[0] == 1 else x[e : e + 1]
         for start in range(0, samples, rows):
-            f = model.outputs(part, data[:, start : start + rows])
+            block = data[:, start : start + rows]
+            f = model.outputs(part, block) if buffers is None else model.outputs_into(part, block, buffers)
             if result is None:
                 result = f.new_empty(members, samples, *f.shape[2:])
             result[e : e + 1, start : start + rows] = f

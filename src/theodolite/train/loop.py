@@ -18,7 +18,7 @@ from theodolite.train.backends.base import Job, Segment
 from theodolite.train.backends.choose import choose_backend
 from theodolite.train.chunks import Chunk, make_chunks
 from theodolite.train.losses import find_loss
-from theodolite.train.optimizers import GD, find_optimizer
+from theodolite.train.optimizers import GD, NormalizedGD, TraceGD, find_optimizer
 from theodolite.train.options import Options
 from theodolite.train.probes import find_probes
 from theodolite.train.results import Results
@@ -130,8 +130,10 @@ class Run:
             raise ArgumentError(f"batch_size must not exceed the number of samples, {samples}, got {batch}")
         if batch < samples and isinstance(self.optimizer, GD):
             raise ArgumentError("gradient descent takes all samples at every step; use optimizer='sgd' with batch_size")
-        if not self.groups and hasattr(self.optimizer, "needs_layers"):
+        if not self.groups and isinstance(self.optimizer, (NormalizedGD, TraceGD)):
             raise ArgumentError("this optimiser needs the layers of an MLPSpec; it cannot train an ensemble made from a module")
+        if isinstance(self.optimizer, TraceGD) and self.loss.curvature is None:
+            raise ArgumentError(f"TraceGD is for the quadratic losses 'mse' and 'half_mse', got {self.loss.name!r}")
         model = self.ensemble.model
         return Job(
             model, self.loss, self.optimizer, self.groups, samples, batch, model.elements(batch), self.ensemble.dtype,
@@ -167,7 +169,7 @@ class Run:
     def _segment(self, count: int) -> Tensor:
         """Carry all living members through ``count`` steps; their losses before each step, (E, count), NaN for the others."""
         losses = torch.full((len(self.ensemble), count), float("nan"), dtype=self.ensemble.dtype, device=self.ensemble.device)
-        for chunk in make_chunks(self.ensemble.members, self.alive, self.backend.chunk, self.ensemble.device, self.backend.slots):
+        for chunk in make_chunks(self.ensemble.members, self.alive, self.backend.layout, self.ensemble.device):
             segment = self._gather(chunk, count)
             chunk.scatter(self.backend.run(segment), losses)
             for part, whole in zip(segment.params, self.params, strict=True):
@@ -208,8 +210,8 @@ class Run:
 
         return batch
 
-    def _sample(self, count: int) -> Segment:
-        """The first steps of one chunk, for checks of a backend: nothing of the run is changed."""
+    def _sample(self, count: int, slots: int) -> Segment:
+        """The first steps of some slots, filled with the members in turn, on copies: for checks of a backend."""
         self.step = 0
-        chunk = make_chunks(self.ensemble.members, range(min(2, len(self.ensemble))), 2, self.ensemble.device)[0]
-        return self._gather(chunk, count)
+        source = torch.arange(slots, device=self.ensemble.device) % len(self.ensemble)
+        return self._gather(Chunk(source, source, source), count)

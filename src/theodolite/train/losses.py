@@ -25,6 +25,7 @@ class Loss:
         gradient: (f, y) -> ∂ value_c / ∂ f_c, (C, N, K).
         labels: whether targets are class numbers rather than values.
         signs: whether targets are ±1.
+        curvature: (N, K) -> the constant ∂² value / ∂f², for quadratic losses only.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Loss:
     gradient: Callable[[Tensor, Tensor], Tensor]
     labels: bool = False
     signs: bool = False
+    curvature: Callable[[int, int], float] | None = None
 
     def prepare(self, y: Tensor, samples: int, outputs: int, members: int, dtype: torch.dtype) -> Tensor:
         """Targets as (1 or members, N, K), or (1 or members, N) class numbers, checked.
@@ -120,8 +122,8 @@ def _exponential_gradient(f: Tensor, y: Tensor) -> Tensor:
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
-        Loss("mse", mse, _mse_gradient),
-        Loss("half_mse", half_mse, _half_mse_gradient),
+        Loss("mse", mse, _mse_gradient, curvature=lambda samples, outputs: 2 / (samples * outputs)),
+        Loss("half_mse", half_mse, _half_mse_gradient, curvature=lambda samples, outputs: 1 / samples),
         Loss("cross_entropy", cross_entropy, _cross_entropy_gradient, labels=True),
         Loss("logistic", logistic, _logistic_gradient, signs=True),
         Loss("exponential", exponential, _exponential_gradient, signs=True),

@@ -58,22 +58,22 @@ class Network:
         parameters = max(a * b for a, b in zip(widths, widths[1:], strict=False))
         return max(samples * max(widths), parameters if samples > 1 else 0)
 
-    def affine(self, layer: int, params: Sequence[Tensor], h: Tensor) -> Tensor:
-        """z = c W h + c' b of one layer; h (1 or C, N, n_in) -> (C, N, n_out)."""
+    def affine(self, layer: int, params: Sequence[Tensor], h: Tensor, out: Tensor | None = None) -> Tensor:
+        """z = c W h + c' b of one layer; h (1 or C, N, n_in) -> (C, N, n_out), written into ``out`` if given."""
         weight_at, bias_at = self.groups[layer]
         w, (c, cb) = params[weight_at], self.scales[layer]
         if w.shape[-1] <= SHORT:
             if c != 1:
                 w = w * c
-            z = h[:, :, 0, None] * w[:, None, :, 0]
+            z = torch.mul(h[:, :, 0, None], w[:, None, :, 0], out=out)
             for j in range(1, w.shape[-1]):
-                z = torch.addcmul(z, h[:, :, j, None], w[:, None, :, j])
+                z = torch.addcmul(z, h[:, :, j, None], w[:, None, :, j], out=out)
             return z if bias_at is None else z.add_(params[bias_at][:, None, :], alpha=cb)
         h = h.expand(w.shape[0], -1, -1)
         if bias_at is None:
-            z = torch.bmm(h, w.transpose(1, 2))
+            z = torch.bmm(h, w.transpose(1, 2), out=out)
             return z if c == 1 else z.mul_(c)
-        return torch.baddbmm(params[bias_at][:, None, :], h, w.transpose(1, 2), beta=cb, alpha=c)
+        return torch.baddbmm(params[bias_at][:, None, :], h, w.transpose(1, 2), beta=cb, alpha=c, out=out)
 
     def forward(self, params: Sequence[Tensor], x: Tensor) -> Pass:
         """All layers on inputs x (1 or C, N, d)."""
@@ -93,6 +93,21 @@ class Network:
             s = self.activation.function(self.affine(layer, params, h))
             h = h + s if self.skips[layer] else s
         return self.affine(self.spec.depth - 1, params, h)
+
+    def buffers(self, rows: int, like: Tensor) -> list[Tensor]:
+        """Room for the layers of one member on ``rows`` points, for `outputs_into`."""
+        return [like.new_empty(1, rows, n) for n in self.spec.widths[1:]]
+
+    def outputs_into(self, params: Sequence[Tensor], x: Tensor, buffers: Sequence[Tensor]) -> Tensor:
+        """f(x) of one member, (1, N, K), computed in preallocated buffers; overwritten by the next call."""
+        rows, h = x.shape[1], x
+        for layer, buffer in enumerate(buffers):
+            z = self.affine(layer, params, h, out=buffer[:, :rows])
+            if layer == self.spec.depth - 1:
+                return z
+            s = self.activation.apply(z)
+            h = s.add_(h) if self.skips[layer] else s
+        return h
 
     def backward(self, params: Sequence[Tensor], seen: Pass, delta: Tensor) -> list[Tensor]:
         """Gradients of the parameters from delta = ∂L/∂f (C, N, K), in the order of the parameters."""
@@ -114,6 +129,28 @@ class Network:
                 below = self._pull_back(delta, params[weight_at], c)
                 upstream = below.add_(upstream) if layer < self.spec.depth - 1 and self.skips[layer] else below
         return gradients
+
+    def trace(self, params: Sequence[Tensor], seen: Pass) -> Tensor:
+        """tr J Jᵀ over all samples and outputs, J = ∂f/∂θ; (C,).
+
+        A layer's share for one sample and output is ‖δ_l‖² (c² ‖h_{l−1}‖² + c'²), δ_l being the output's gradient in z_l.
+        """
+        total = seen.outputs.new_zeros(seen.outputs.shape[0])
+        for output in range(self.spec.widths[-1]):
+            delta = torch.zeros_like(seen.outputs)
+            delta[..., output] = 1.0
+            upstream = delta
+            for layer in reversed(range(self.spec.depth)):
+                if layer < self.spec.depth - 1:
+                    delta = self.activation.backward(upstream, seen.preactivations[layer], seen.activations[layer])
+                c, cb = self.scales[layer]
+                weight_at, bias_at = self.groups[layer]
+                reach = c * c * seen.features[layer].square().sum(-1) + (0.0 if bias_at is None else cb * cb)
+                total += (delta.square().sum(-1) * reach).sum(-1)
+                if layer:
+                    below = self._pull_back(delta, params[weight_at], c)
+                    upstream = below.add_(upstream) if layer < self.spec.depth - 1 and self.skips[layer] else below
+        return total
 
     @staticmethod
     def _pull_back(delta: Tensor, w: Tensor, c: float) -> Tensor:

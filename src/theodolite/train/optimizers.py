@@ -13,7 +13,7 @@ from torch import Tensor
 
 from theodolite.core.errors import ArgumentError, unknown
 
-__all__ = ["GD", "OPTIMIZERS", "SGD", "Adam", "NormalizedGD", "Optimizer", "find_optimizer"]
+__all__ = ["GD", "OPTIMIZERS", "SGD", "Adam", "NormalizedGD", "Optimizer", "TraceGD", "find_optimizer"]
 
 #: Optimiser state: slot name -> one tensor per parameter.
 State = dict[str, list[Tensor]]
@@ -91,6 +91,19 @@ class SGD(Optimizer):
 @dataclass(frozen=True)
 class GD(SGD):
     """Full-batch gradient descent: θ ← θ − lr ∇L; refuses mini-batches."""
+
+
+@dataclass(frozen=True)
+class TraceGD(GD):
+    """Full-batch gradient descent with the step lr / tr H, H = κ JᵀJ the Gauss–Newton matrix at the current parameters.
+
+    κ = ∂²L/∂f² is a constant of the quadratic losses. As λ_max(H) ≤ tr H, lr = 1 is stable in the linearised dynamics for every
+    initialisation and width, without a search; every member takes its own step. In the flow's time a step lasts lr / tr H.
+    """
+
+    def __post_init__(self) -> None:
+        if self.momentum:
+            raise ArgumentError("TraceGD has no momentum")
 
 
 @dataclass(frozen=True)
@@ -189,6 +202,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "momentum": SGD(momentum=0.9),
     "nesterov": SGD(momentum=0.9, nesterov=True),
     "adam": Adam(),
+    "trace_gd": TraceGD(),
     "normalized_gd": NormalizedGD(),
 }
 

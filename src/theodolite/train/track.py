@@ -75,9 +75,7 @@ def track(
     pairs = quantities.items() if isinstance(quantities, Mapping) else [(q, {}) if isinstance(q, str) else q for q in quantities]
     chosen = [(quantity_named(name), dict(options)) for name, options in pairs]
     for quantity, options in chosen:
-        for option in options:
-            if option not in quantity.options:
-                raise unknown(f"option of {quantity.name}", option, quantity.options)
+        quantity.check_options(options)
     lens = Lens(model, x, y, loss, layers=layers, sample_weights=sample_weights)
     return Run(lens, chosen, as_schedule(when), Path(store) if store is not None else None)
 
@@ -94,6 +92,7 @@ class Run:
         self.now = 0
         self._lens = lens
         self._initial = lens
+        lens.initial = lens  # at step 0 the present is the start
         self._quantities = list(quantities)
         self._steps: list[int] = []
         self._values: dict[str, list[Any]] = {quantity.name: [] for quantity, _ in self._quantities}

@@ -22,31 +22,27 @@ from theodolite.theory.pde.solution import Solution
 from theodolite.theory.pde.solve import fit, solve_elm, solve_rfm
 
 __all__ = [
-    # problems
     "FUNCTIONS",
+    "PINN",
     "PROBLEMS",
     "Condition",
     "Problem",
+    "RandomFeatures",
+    "Solution",
     "allen_cahn",
+    "apply_operator",
     "burgers",
+    "deterministic_init_",
+    "fit",
     "heat",
     "helmholtz_1d",
     "helmholtz_2d",
     "laplacian",
     "poisson_1d",
     "poisson_2d",
-    # solvers
-    "PINN",
-    "RandomFeatures",
-    "Solution",
-    "fit",
-    "solve_elm",
-    "solve_rfm",
-    # initialisers
-    "deterministic_init_",
-    "uniform_density_init_",
-    # errors and residuals
-    "apply_operator",
     "relative_error",
     "residual",
+    "solve_elm",
+    "solve_rfm",
+    "uniform_density_init_",
 ]

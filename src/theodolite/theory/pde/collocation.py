@@ -55,7 +55,10 @@ def placed(features: RandomFeatures, points: Any) -> tuple[torch.Tensor, torch.T
     per_cell = max(2, math.ceil((points / m) ** (1 / dim) - 1e-9))
     per_axis = per_cell * max(features.cells)
     if features.partition == "smooth":
-        axes = [trapezoid(*pair, per_cell * n)[0][:, 0] for pair, n in zip(features.box.tolist(), features.cells, strict=True)]
+        axes = [
+            trapezoid(low, high, per_cell * n)[0][:, 0]
+            for (low, high), n in zip(features.box.tolist(), features.cells, strict=True)
+        ]
         found = torch.cartesian_prod(*axes).reshape(-1, dim)
         return found, features.locate(found), per_axis
     local, _ = trapezoid(-1.0, 1.0, per_cell, dim)

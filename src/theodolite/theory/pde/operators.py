@@ -30,7 +30,9 @@ def identity(u: Function, x: torch.Tensor) -> torch.Tensor:
     return u(x)
 
 
-def apply_operator(operator: Operator, u: Function, points: torch.Tensor, *, name: str = "operator", width: int = 1) -> torch.Tensor:
+def apply_operator(
+    operator: Operator, u: Function, points: torch.Tensor, *, name: str = "operator", width: int = 1
+) -> torch.Tensor:
     """``operator(u, x)`` at every point.
 
     Args:

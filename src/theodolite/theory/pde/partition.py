@@ -1,10 +1,10 @@
 """Partitions of unity on a box cut into equal cells: indicator functions, and smooth functions with overlap.
 
-In the local coordinate z = (x − c_i)/r_i of a cell (centre c_i, half-width r_i per axis), the cell is [−1, 1]. The smooth partition is
-the tensor product of ψ(z) = 1 for |z| ≤ 3/4, 0 for |z| ≥ 5/4, and a ramp S between them that mirrors its neighbour's, so that the sum is
-one everywhere. S is the smoothstep of degree 7, which makes ψ three times continuously differentiable (the sine ramp of Chen et
-al. 2022, ψ_b, has the same support, but only one continuous derivative, and an operator of second order would see its jumps). On
-the outer side of the outermost cells ψ stays one up to the boundary.
+In the local coordinate z = (x − c_i)/r_i of a cell (centre c_i, half-width r_i per axis), the cell is [−1, 1]. The smooth
+partition is the tensor product of ψ(z) = 1 for |z| ≤ 3/4, 0 for |z| ≥ 5/4, and a ramp between them that mirrors its neighbour's,
+so that the sum is one everywhere. The ramp is the smoothstep of degree 7, which makes ψ three times continuously differentiable
+(the sine ramp ψ_b of Chen et al. 2022 has the same support, but one continuous derivative only, and an operator of second order
+sees its jumps). On the outer side of the outermost cells ψ stays one up to the boundary.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from theodolite.maths.quadrature import gauss_legendre, sobol, trapezoid
 from theodolite.theory.pde.history import History
 from theodolite.theory.pde.measure import relative_error
 from theodolite.theory.pde.operators import Operator, check_scalar, chunk_of, in_batches
-from theodolite.theory.pde.points import as_points, test_points, values_at
+from theodolite.theory.pde.points import as_points, grid_points, values_at
 from theodolite.theory.pde.problem import Problem
 
 if TYPE_CHECKING:
@@ -86,7 +86,12 @@ class PINN:
         self._place()
         per_axis = boundary_points or max(2, round(len(self.interior) ** (1 / problem.dim)))
         self.conditions = [
-            (c.operator, f"operator of condition {k}", c.points.to(first), values_at(c.values, c.points, f"condition {k}").to(first))
+            (
+                c.operator,
+                f"operator of condition {k}",
+                c.points.to(first),
+                values_at(c.values, c.points, f"condition {k}").to(first),
+            )
             for k, c in enumerate(problem.all_conditions(per_axis))
         ]
         for operator, name, points, _ in [self._equation(), *self.conditions]:
@@ -96,6 +101,7 @@ class PINN:
         self.optimizer = self._optimizer(optimizer)
         self.step = 0
         self._lenses: list[Lens] = []
+        self._curvature: dict[str, Any] | None = None
 
     # -- what is trained on what ----------------------------------------------------------------------------------------
 
@@ -243,7 +249,7 @@ class PINN:
             loss.backward()
             return loss
 
-        self.optimizer.step(closure)
+        self.optimizer.step(closure)  # type: ignore[arg-type]
         self.step += 1
 
     def _refine(self, iterations: int) -> None:
@@ -255,7 +261,7 @@ class PINN:
             tolerance_grad=0.0,
             tolerance_change=0.0,
         )
-        if hasattr(self, "_curvature"):  # go on with the curvature pairs of the round before
+        if self._curvature is not None:  # go on with the curvature pairs of the round before
             optimizer.load_state_dict(self._curvature)
             optimizer.param_groups[0]["max_iter"] = iterations
 
@@ -296,7 +302,7 @@ class PINN:
     def _errors(self) -> list[float]:
         if self.problem.exact is None:
             return []
-        points = test_points(self.problem.box)
+        points = grid_points(self.problem.box)
         exact = values_at(self.problem.exact, points, "exact")
         with torch.no_grad():
             return [relative_error(net(points.to(self.device, self.dtype))[:, 0].double().cpu(), exact) for net in self.nets]

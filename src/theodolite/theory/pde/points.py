@@ -11,17 +11,17 @@ from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError
 from theodolite.maths.quadrature import sobol, trapezoid
 
-__all__ = ["Values", "as_points", "test_points", "values_at"]
+__all__ = ["Values", "as_points", "grid_points", "values_at"]
 
 #: A function of many points: (N, d) -> (N,).
 Values: TypeAlias = Callable[[torch.Tensor], Any]
 
 
-def test_points(box: torch.Tensor, count: int = 4001) -> torch.Tensor:
+def grid_points(box: torch.Tensor, count: int = 4001) -> torch.Tensor:
     """About ``count`` points (N, d) that fill a box (d, 2): an equispaced grid up to three axes, then Sobol points.
 
     Example:
-        >>> test_points(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), 9).shape
+        >>> grid_points(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), 9).shape
         torch.Size([9, 2])
     """
     low, high = box[:, 0].tolist(), box[:, 1].tolist()

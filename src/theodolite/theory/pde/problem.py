@@ -12,7 +12,7 @@ from theodolite.core.errors import ArgumentError
 from theodolite.maths.quadrature import trapezoid
 from theodolite.nets.init import as_domain
 from theodolite.theory.pde.operators import Operator, identity
-from theodolite.theory.pde.points import Values, as_points, test_points
+from theodolite.theory.pde.points import Values, as_points, grid_points
 
 __all__ = ["Condition", "Problem"]
 
@@ -147,7 +147,7 @@ class Problem:
 
     def test_points(self, count: int = 4001) -> torch.Tensor:
         """About ``count`` points (N, d) that fill the domain, for measuring errors."""
-        return test_points(self.box, count)
+        return grid_points(self.box, count)
 
     def __repr__(self) -> str:
         return f"Problem({self.name!r} on {' × '.join(f'[{low:g}, {high:g}]' for low, high in self.domain)})"

@@ -78,7 +78,9 @@ def poisson_2d(frequency: float = 1.0) -> Problem:
     def exact(x: torch.Tensor) -> torch.Tensor:
         return torch.sin(k * x).prod(1)
 
-    return Problem([(-1.0, 1.0)] * 2, lambda u, x: -laplacian(u, x), lambda x: 2 * k**2 * exact(x), exact, exact, name="poisson 2-d")
+    return Problem(
+        [(-1.0, 1.0)] * 2, lambda u, x: -laplacian(u, x), lambda x: 2 * k**2 * exact(x), exact, exact, name="poisson 2-d"
+    )
 
 
 def helmholtz_1d(mass: float = 10.0) -> Problem:
@@ -107,9 +109,7 @@ def helmholtz_2d(wavenumber: float = 5.0) -> Problem:
     def rhs(x: torch.Tensor) -> torch.Tensor:
         return (wavenumber**2 - a**2 - b**2) * exact(x)
 
-    return Problem(
-        [(0.0, 1.0)] * 2, lambda u, x: laplacian(u, x) + wavenumber**2 * u(x), rhs, exact, exact, name="helmholtz 2-d"
-    )
+    return Problem([(0.0, 1.0)] * 2, lambda u, x: laplacian(u, x) + wavenumber**2 * u(x), rhs, exact, exact, name="helmholtz 2-d")
 
 
 def heat(diffusivity: float = 0.1) -> Problem:

@@ -12,7 +12,7 @@ from theodolite.core.arrays import as_given
 from theodolite.maths.leastsquares import LeastSquares
 from theodolite.theory.pde.features import RandomFeatures
 from theodolite.theory.pde.measure import relative_error
-from theodolite.theory.pde.points import Values, as_points, test_points, values_at
+from theodolite.theory.pde.points import Values, as_points, grid_points, values_at
 
 __all__ = ["Solution"]
 
@@ -67,7 +67,7 @@ class Solution:
         """Relative L² error on a grid of its own of about 4000 points; None when the true solution is not known."""
         if self.exact is None:
             return None
-        points = test_points(self.features.box)
+        points = grid_points(self.features.box)
         return relative_error(self(points), values_at(self.exact, points, "exact"))
 
     @functools.cached_property
@@ -75,7 +75,7 @@ class Solution:
         """Greatest absolute error on the same grid; None when the true solution is not known."""
         if self.exact is None:
             return None
-        points = test_points(self.features.box)
+        points = grid_points(self.features.box)
         return float((self(points) - values_at(self.exact, points, "exact")).abs().max())
 
     def __repr__(self) -> str:
@@ -84,4 +84,3 @@ class Solution:
             f"Solution({self.name!r}: relative L² error {error}, residual {self.residual:.2e}, rank {self.rank} of "
             f"{self.features.size}, {self.features!r})"
         )
-

@@ -165,7 +165,7 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
     if dim is not None and (isinstance(dim, bool) or int(dim) != dim or dim < 1):
         raise ArgumentError(f"dim must be a positive integer, got {dim!r}")
     shape = (int(dim),) if scalar and dim is not None else np.broadcast_shapes(np.shape(low), np.shape(high))
-    lower, upper = (_vector(np.broadcast_to(_plain(v), shape), n)[0] for v, n in ((low, "low"), (high, "high")))
+    lower, upper = (_vector(np.array(np.broadcast_to(_plain(v), shape), dtype=np.float64), n)[0] for v, n in ((low, "low"), (high, "high")))
     if dim is not None and len(lower) != dim:
         raise ArgumentError(f"dim must agree with low and high, got dim={dim} for {len(lower)} coordinates")
     if not (lower < upper).all():

@@ -80,7 +80,7 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> list[Step] | None:
     """The steps of a plain chain of Linear and ReLU modules, which need no tracing; None for anything else."""
     if type(model) not in (nn.Sequential, nn.Linear) or len(input_shape) != 1:
         return None
-    modules = [("", model)] if isinstance(model, nn.Linear) else list(model.named_children())
+    modules = [("", model)] if isinstance(model, nn.Linear) else list(model._modules.items())  # children() would drop repetitions
     if any(type(m) not in (nn.Linear, nn.ReLU) or m._forward_hooks or m._forward_pre_hooks for _, m in modules):
         return None
     if not modules or model._forward_hooks or model._forward_pre_hooks:

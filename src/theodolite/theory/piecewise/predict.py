@@ -108,7 +108,7 @@ def montufar2014_lower(widths: Sequence[int], dim: int) -> int:
     Raises:
         ArgumentError: a layer narrower than d.
 
-    Reference: montufar2014 Thm 4.
+    Reference: montufar2014.
 
     Example:
         >>> montufar2014_lower([16, 16], 2)
@@ -152,7 +152,7 @@ def serra2018_upper(widths: Sequence[int], dim: int) -> int:
         widths: n_1, …, n_L.
         dim: d.
 
-    Reference: serra2018 Thm 1.
+    Reference: serra2018.
 
     Cost: O(L d max n).
 
@@ -194,7 +194,7 @@ def hanin_rolnick(neurons: int, dim: int) -> float:
         neurons: N, all hidden neurons together.
         dim: d.
 
-    Reference: hanin2019activation Thm 10.
+    Reference: hanin2019activation.
 
     Example:
         >>> hanin_rolnick(32, 2)

@@ -31,6 +31,7 @@ __all__ = [
 Mode = Literal["absolute", "relative", "function"]
 
 
+@quantity(symbol="λ_i", reference="yang2024 §2", fill={"weights": "sample_weights"})
 def spectrum(features: Any, weights: Any = None, *, center: bool = False, method: Literal["svd", "gram"] = "svd") -> Any:
     """Eigenvalues of the mass matrix M = Φᵀ diag(w) Φ, in descending order.
 
@@ -59,7 +60,7 @@ def spectrum(features: Any, weights: Any = None, *, center: bool = False, method
     phi, w, dtype = _checked(features, weights)
     scaled = weighted(phi, w, center)
     found = gram_spectrum(gram(scaled), dtype) if method == "gram" else singular_spectrum(scaled, dtype)
-    return as_given(found.eigenvalues, features, weights)
+    return found.eigenvalues
 
 
 def rank_interval(

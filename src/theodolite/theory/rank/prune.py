@@ -112,7 +112,7 @@ def prune(
                 raise unknown("layer", name, lens.layers)
         units = [unit for unit in units if unit.name in width]
     before = _parameters(small)
-    reference = lens.outputs.double()
+    reference = _outputs(small, lens)
     scale = float(reference.norm()) or 1.0
     kept, widths, indices, bound = {}, {}, {}, 0.0
     for number, unit in enumerate(units):

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from theodolite.train.chunks import Layout
 from theodolite.train.losses import Loss
-from theodolite.train.optimizers import Groups, Optimizer, State
+from theodolite.train.network import Network, Pass
+from theodolite.train.optimizers import Groups, Optimizer, State, TraceGD
 
 __all__ = ["Backend", "Job", "Segment"]
 
@@ -68,6 +70,18 @@ class Segment:
     count: int
     batches: Callable[[int], Tensor] | None = None
 
+    def rates(self, job: Job, seen: Pass | None) -> list[Tensor]:
+        """Learning rates of one step; divided by the Gauss–Newton trace if the optimiser asks for it."""
+        if not isinstance(job.optimizer, TraceGD):
+            return self.lr
+        assert isinstance(job.model, Network)
+        assert job.loss.curvature is not None
+        if seen is None:
+            seen = job.model.forward(self.params, self.x)
+        trace = job.loss.curvature(*seen.outputs.shape[1:]) * job.model.trace(self.params, seen)
+        inverse = torch.where(trace > 0, 1 / trace, 0.0)
+        return [rate * inverse.reshape(-1, *[1] * (rate.ndim - 1)) for rate in self.lr]
+
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of one step."""
         if self.batches is None:
@@ -86,13 +100,11 @@ class Backend(ABC):
 
     Attributes:
         name: as it is asked for.
-        chunk: number of members at a time.
-        slots: whether a member must sit in the slot of its number, with empty slots filled up (see `theodolite.train.chunks`).
+        layout: how members are laid out in chunks.
     """
 
     name: str = ""
-    chunk: int = 1
-    slots: bool = True
+    layout: Layout
 
     def __init__(self, job: Job) -> None:
         self.job = job

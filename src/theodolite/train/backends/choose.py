@@ -11,18 +11,26 @@ import torch
 from torch import Tensor
 
 from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteWarning
+from theodolite.core.seed import generator
 from theodolite.train.backends.base import Backend, Job, Segment
+from theodolite.train.backends.compiled import CompiledBackend, why_not_compiled
 from theodolite.train.backends.eager import AutogradBackend, EagerBackend
 from theodolite.train.backends.fused import FusedBackend, why_not_fused
+from theodolite.train.backends.graphed import GraphBackend, why_not_graphed
 from theodolite.train.network import Network
 
 __all__ = ["CHECKED_STEPS", "check_backend", "choose_backend"]
 
 #: Steps that a backend and plain autograd are both carried through before a run.
 CHECKED_STEPS = 2
+Sample = Callable[[int, int], Segment]
+#: Shorter runs are over before a kernel is compiled.
+FEW_STEPS = 200
+#: A cold `torch.compile` can cost a minute: only longer runs win it back.
+MANY_STEPS = 500_000
 
 
-def choose_backend(job: Job, name: str, check: bool, sample: Callable[[int], Segment]) -> Backend:
+def choose_backend(job: Job, name: str, check: bool, sample: Sample) -> Backend:
     """The backend of a run.
 
     The choice looks at the job, never at the number of members: a member's numbers must not depend on its company.
@@ -31,7 +39,7 @@ def choose_backend(job: Job, name: str, check: bool, sample: Callable[[int], Seg
         job: what to train.
         name: ``"auto"`` or the backend asked for.
         check: compare it with autograd.
-        sample: number of steps -> those first steps of one or two members, copied.
+        sample: (number of steps, of members) -> those first steps, on copies.
 
     Raises:
         ArgumentError: the backend asked for cannot do the job; the reason is given.
@@ -40,40 +48,76 @@ def choose_backend(job: Job, name: str, check: bool, sample: Callable[[int], Seg
     if not isinstance(job.model, Network):
         if name not in ("auto", "eager"):
             raise ArgumentError(f"backend {name!r} trains ensembles of an MLPSpec; one made from a module needs 'eager'")
-        return AutogradBackend(job)
+        return _settled(AutogradBackend(job), sample)
     backend = _make(job, _automatic(job) if name == "auto" else name)
-    if check and job.steps:
+    if not job.steps:
+        return backend
+    if check:
         reason = check_backend(backend, sample)
         if reason and name != "auto":
             raise NumericalError(f"backend {backend.name!r} disagrees with autograd on the first steps: {reason}")
         if reason:
             warnings.warn(f"backend {backend.name!r} disagrees with autograd ({reason}); using autograd", TheodoliteWarning, stacklevel=6)
-            return AutogradBackend(job)
-    return backend
+            backend = AutogradBackend(job)
+    return _settled(backend, sample)
 
 
 def _automatic(job: Job) -> str:
-    return "eager" if why_not_fused(job) else "numba"
+    if not why_not_graphed(job) and job.steps >= FEW_STEPS:
+        return "cudagraph"
+    if not why_not_fused(job) and job.steps >= FEW_STEPS:
+        return "numba"
+    if not why_not_compiled(job) and job.steps >= MANY_STEPS:
+        return "compile"
+    return "eager"
 
 
 def _make(job: Job, name: str) -> Backend:
-    if name == "eager":
-        return EagerBackend(job)
-    if name == "numba":
-        reason = why_not_fused(job)
-        if reason:
-            raise ArgumentError(f"backend 'numba' cannot train this: {reason}; use backend='auto'")
-        return FusedBackend(job)
-    raise ArgumentError(f"backend {name!r} is not available")
+    makers: dict[str, tuple[type[Backend], Callable[[Job], str]]] = {
+        "eager": (EagerBackend, lambda job: ""),
+        "numba": (FusedBackend, why_not_fused),
+        "compile": (CompiledBackend, why_not_compiled),
+        "cudagraph": (GraphBackend, why_not_graphed),
+    }
+    make, why_not = makers[name]
+    reason = why_not(job)
+    if reason:
+        raise ArgumentError(f"backend {name!r} cannot train this: {reason}; use backend='auto'")
+    return make(job)
 
 
-def check_backend(backend: Backend, sample: Callable[[int], Segment]) -> str:
+def _settled(backend: Backend, sample: Sample) -> Backend:
+    """The backend, with full chunks if the number of slots in use changes a member's bits."""
+    layout = backend.layout
+    if layout.slotted and layout.idle is not None and layout.size > 1 and backend.job.steps:
+        whole = _stirred(sample(CHECKED_STEPS, layout.size + layout.idle))
+        backend.run(whole)
+        for used in {1, 2, layout.size // 2 + 1}:
+            part = _stirred(sample(CHECKED_STEPS, used + layout.idle))
+            backend.run(part)
+            if not all(torch.equal(p[:used], w[:used]) for p, w in zip(part.params, whole.params, strict=True)):
+                backend.layout = dataclasses.replace(layout, idle=None)
+                return backend
+    return backend
+
+
+def _stirred(segment: Segment) -> Segment:
+    """Other parameters in every slot, the same for every ensemble: what is to be settled must not depend on the members."""
+    for position, p in enumerate(segment.params):
+        for slot in range(p.shape[0]):
+            noise = torch.randn(p.shape[1:], generator=generator(0, "stir", position, slot), dtype=p.dtype)
+            p[slot] = noise.to(p.device) / max(1, p[slot].numel() ** 0.5)
+    return segment
+
+
+def check_backend(backend: Backend, sample: Sample) -> str:
     """Why a backend's first steps disagree with plain autograd, or an empty string.
 
     The yardstick is autograd's own rounding: its distance between the run's precision and float64.
     """
     job = backend.job
-    tried, plain, exact = sample(CHECKED_STEPS), sample(CHECKED_STEPS), _in_double(sample(CHECKED_STEPS))
+    slots = backend.layout.size if backend.layout.idle is None and backend.layout.slotted else 2
+    tried, plain, exact = sample(CHECKED_STEPS, slots), sample(CHECKED_STEPS, slots), _in_double(sample(CHECKED_STEPS, slots))
     losses = backend.run(tried)
     wanted = AutogradBackend(job).run(plain)
     AutogradBackend(dataclasses.replace(job, dtype=torch.float64)).run(exact)

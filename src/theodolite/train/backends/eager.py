@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from theodolite.train.backends.base import Backend, Job, Segment
-from theodolite.train.chunks import chunk_size
+from theodolite.train.chunks import Layout, chunk_size
 from theodolite.train.network import Network
 
 __all__ = ["AutogradBackend", "EagerBackend"]
+
+#: Elements of a chunk's largest tensor: enough to hide dispatch, small enough for the cache; an accelerator is to be filled.
+ELEMENTS, DEVICE_ELEMENTS = 1 << 17, 1 << 22
+
+
+def _layout(job: Job) -> Layout:
+    size = chunk_size(job.elements, ELEMENTS if job.device.type == "cpu" else DEVICE_ELEMENTS)
+    # The last elements of an array may be computed by other instructions: they are to belong to idle slots.
+    return Layout(size, idle=max(1, -(-64 // max(1, job.batch))))
 
 
 class EagerBackend(Backend):
@@ -25,21 +37,25 @@ class EagerBackend(Backend):
         super().__init__(job)
         assert isinstance(job.model, Network)
         self.network = job.model
-        self.chunk = chunk_size(job.elements)
+        self.layout = _layout(job)
 
     @torch.no_grad()
     def run(self, segment: Segment) -> Tensor:
         """Take the segment's steps in place; losses before each step, (C, count)."""
-        job, params = self.job, segment.params
-        losses = params[0].new_empty(params[0].shape[0], segment.count)
+        losses = segment.params[0].new_empty(segment.params[0].shape[0], segment.count)
         for k in range(segment.count):
-            x, y = segment.batch(segment.first + k)
-            seen = self.network.forward(params, x)
-            losses[:, k] = job.loss.value(seen.outputs, y)
-            gradients = self.network.backward(params, seen, job.loss.gradient(seen.outputs, y))
-            factors = job.optimizer.factors(segment.first + k + 1)
-            job.optimizer.update(params, gradients, segment.state, segment.lr, factors, job.groups)
+            step = segment.first + k
+            losses[:, k] = self.step(segment, step, self.job.optimizer.factors(step + 1))
         return losses
+
+    def step(self, segment: Segment, step: int, factors: Sequence[Any]) -> Tensor:
+        """One step in place; the losses before it, (C,)."""
+        job, params = self.job, segment.params
+        x, y = segment.batch(step)
+        seen = self.network.forward(params, x)
+        gradients = self.network.backward(params, seen, job.loss.gradient(seen.outputs, y))
+        job.optimizer.update(params, gradients, segment.state, segment.rates(job, seen), factors, job.groups)
+        return job.loss.value(seen.outputs, y)
 
 
 class AutogradBackend(Backend):
@@ -53,7 +69,7 @@ class AutogradBackend(Backend):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self.chunk = chunk_size(job.elements)
+        self.layout = _layout(job)
 
     def run(self, segment: Segment) -> Tensor:
         """Take the segment's steps in place; losses before each step, (C, count)."""
@@ -68,5 +84,5 @@ class AutogradBackend(Backend):
             losses[:, k] = value.detach()
             with torch.no_grad():
                 factors = job.optimizer.factors(segment.first + k + 1)
-                job.optimizer.update(segment.params, gradients, segment.state, segment.lr, factors, job.groups)
+                job.optimizer.update(segment.params, gradients, segment.state, segment.rates(job, None), factors, job.groups)
         return losses

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from theodolite.train.backends.base import Backend, Job, Segment
+from theodolite.train.chunks import Layout
 from theodolite.train.kernels.plan import LANES, Plan
 from theodolite.train.network import Network
-from theodolite.train.optimizers import GD, SGD, Adam, Optimizer
+from theodolite.train.optimizers import GD, SGD, Adam, Optimizer, TraceGD
 
 __all__ = ["FusedBackend", "why_not_fused"]
 
@@ -32,8 +33,8 @@ def why_not_fused(job: Job) -> str:
         return "fused kernels run on the CPU"
     if job.model.activation.name not in _ACTIVATIONS or job.model.activation.slope is None:
         return f"fused kernels know the activations {', '.join(_ACTIVATIONS)}"
-    if type(job.optimizer) not in (SGD, GD, Adam):
-        return "fused kernels know GD, SGD (with momentum) and Adam"
+    if type(job.optimizer) not in (SGD, GD, TraceGD, Adam):
+        return "fused kernels know GD, SGD (with momentum), TraceGD and Adam"
     if job.loss.name not in _LOSSES:
         return f"fused kernels know the losses {', '.join(_LOSSES)}"
     if job.batch != job.samples:
@@ -51,8 +52,7 @@ class FusedBackend(Backend):
     """
 
     name = "numba"
-    chunk = 256
-    slots = False
+    layout = Layout(256, slotted=False)
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -159,6 +159,8 @@ class FusedBackend(Backend):
 def _rule(optimizer: Optimizer) -> str:
     if isinstance(optimizer, Adam):
         return "adam"
+    if isinstance(optimizer, TraceGD):
+        return "trace"
     assert isinstance(optimizer, SGD)
     return "nesterov" if optimizer.nesterov else "momentum" if optimizer.momentum else "sgd"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from theodolite.train.kernels.plan import LANES, Plan
 
-__all__ = ["ACTIVATION_LINES", "loss_lines", "neuron_kernel", "update_lines"]
+__all__ = ["ACTIVATION_LINES", "activation_lines", "loss_lines", "neuron_kernel", "trace_lines", "tree", "update_lines"]
 
 #: Activation -> statements that compute h and s = σ'(z) from z.
 ACTIVATION_LINES: dict[str, tuple[str, ...]] = {
@@ -55,7 +55,7 @@ def loss_lines(plan: Plan, i: int) -> list[str]:
 
 def update_lines(plan: Plan, name: str, gradient: str, rate: str, first: str, second: str) -> list[str]:
     """Statements that move the parameter ``name`` along ``gradient``; ``first`` and ``second`` are its moments' places."""
-    if plan.rule == "sgd":
+    if plan.rule in ("sgd", "trace"):
         return [f"{name} -= {rate} * {gradient}"]
     if plan.rule in ("momentum", "nesterov"):
         lines = [f"v = mu * {first} + {gradient}", f"{first} = v"]
@@ -68,6 +68,19 @@ def update_lines(plan: Plan, name: str, gradient: str, rate: str, first: str, se
         f"{first} = mm",
         f"{second} = vv",
         f"{name} -= {rate} * c1 * (mm / (np.sqrt(vv) * c2 + eps))",
+    ]
+
+
+def trace_lines(plan: Plan, total: str, samples: object) -> list[str]:
+    """Statements that divide the rates by tr H = κ (c_a² total + n c_c²), κ = 2/n for the mean and 1/n for the half squared error."""
+    if not plan.traced:
+        return []
+    factor = "TWO" if plan.loss == "mse" else "ONE"
+    constant = f" + F({samples}) * scale_c * scale_c" if plan.output_bias else ""
+    return [
+        f"trace = {factor} * per_sample * (scale_a * scale_a * ({total}){constant})",
+        "inverse = ONE / trace if trace > ZERO else ZERO",
+        "rate_w, rate_a = rates[e, 0] * inverse, rates[e, 1] * inverse",
     ]
 
 
@@ -95,6 +108,9 @@ def _forward(plan: Plan) -> list[str]:
         if plan.stored:
             lines += [f"p[{_kept(plan, i)} + l] = h{i}", f"p[{_kept(plan, n + i)} + l] = s{i}"]
         lines.append(f"q[{i * LANES} + l] += a * h{i}")
+        if plan.traced:
+            reach = f"a * a * s{i} * s{i} * reach{i}" if plan.stored else f"select(z{i} > ZERO, a * a * reach{i}, ZERO)"
+            lines.append(f"q[{n * LANES} + l] += h{i} * h{i} + {reach}")
     return lines
 
 
@@ -150,20 +166,24 @@ def neuron_kernel(plan: Plan) -> str:
         body.extend("    " * depth + line for line in lines)
 
     emit(0, "@kernel", "def run(tiles, x, y, rates, output_bias, moments, scales, settings, corrections, losses):")
-    emit(1, f"q = np.zeros({n * LANES}, dtype=F)")
+    emit(1, f"q = np.zeros({(n + plan.traced) * LANES}, dtype=F)")
     emit(1, "scale_b, scale_a, scale_c, per_sample = scales[0], scales[1], scales[2], scales[3]")
     emit(1, "mu, beta1, beta2, eps = settings[0], settings[0], settings[1], settings[2]")
     emit(1, "for e in range(tiles.shape[0]):")
     emit(2, "xe = x[e if x.shape[0] > 1 else 0]", "ye = y[e if y.shape[0] > 1 else 0]")
     emit(2, *(f"x{i}_{j} = xe[{i}, {j}]" for i in range(n) for j in range(d)), *(f"y{i} = ye[{i}]" for i in range(n)))
     emit(2, "rate_w, rate_a, c = rates[e, 0], rates[e, 1], output_bias[e]", "q[:] = ZERO")
+    if plan.traced:
+        for i in range(n):
+            squares = [f"x{i}_{j} * x{i}_{j}" for j in range(d)] + (["scale_b * scale_b"] if plan.bias else [])
+            emit(2, f"reach{i} = " + " + ".join(squares))
     emit(2, "for tile in range(tiles.shape[1]):", "    p = tiles[e, tile]", f"    for l in range({LANES}):")
     emit(4, *load, *_forward(plan))
     emit(2, "for step in range(losses.shape[1]):")
     emit(3, "total = ZERO", "c1, c2 = corrections[step, 0], corrections[step, 1]")
     for i in range(n):
         emit(3, f"f{i} = scale_a * ({tree('q', i)}) + scale_c * c", *loss_lines(plan, i))
-    emit(3, "losses[e, step] = total")
+    emit(3, "losses[e, step] = total", *trace_lines(plan, tree("q", n) if plan.traced else "", n))
     if plan.output_bias:
         emit(3, "grad_c = scale_c * (" + " + ".join(f"g{i}" for i in range(n)) + ")")
         emit(3, *update_lines(plan, "c", "grad_c", "rate_a", "moments[0, e]", "moments[1, e]"))

@@ -20,7 +20,7 @@ class Plan:
         bias: whether the hidden layer has a bias.
         output_bias: whether the output has one.
         activation: name.
-        rule: ``"sgd"``, ``"momentum"``, ``"nesterov"`` or ``"adam"``.
+        rule: ``"sgd"``, ``"trace"``, ``"momentum"``, ``"nesterov"`` or ``"adam"``.
         loss: ``"mse"``, ``"half_mse"``, ``"logistic"`` or ``"exponential"``.
         single: float32 instead of float64.
     """
@@ -37,12 +37,17 @@ class Plan:
     @property
     def slots(self) -> int:
         """Moments kept per parameter."""
-        return {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}[self.rule]
+        return {"sgd": 0, "trace": 0, "momentum": 1, "nesterov": 1, "adam": 2}[self.rule]
 
     @property
     def parameters(self) -> list[str]:
         """Names of a neuron's parameters, in the order of rows."""
         return [f"w{j}" for j in range(self.inputs)] + (["b"] if self.bias else []) + ["a"]
+
+    @property
+    def traced(self) -> bool:
+        """Whether steps are divided by the trace of the Gauss–Newton matrix, which the forward sweep then sums."""
+        return self.rule == "trace"
 
     @property
     def stored(self) -> bool:

@@ -7,7 +7,7 @@ of step k + 1. Here the number of samples is free at run time; data lie in tiles
 
 from __future__ import annotations
 
-from theodolite.train.kernels.neurons import activation_lines, loss_lines, tree, update_lines
+from theodolite.train.kernels.neurons import activation_lines, loss_lines, trace_lines, tree, update_lines
 from theodolite.train.kernels.plan import LANES, Plan
 
 __all__ = ["sample_kernel"]
@@ -57,8 +57,8 @@ def sample_kernel(plan: Plan) -> str:
     """
     d = plan.inputs
     load = [f"{name} = p[{row}]" for row, name in enumerate(plan.parameters)] + (["bb = b * scale_b"] if plan.bias else [])
-    rows = d + 3
-    target, gradient, output = d * LANES, (d + 1) * LANES, (d + 2) * LANES
+    rows = d + (5 if plan.traced else 3)
+    target, gradient, output, reach, trace = ((d + r) * LANES for r in range(5))
     body: list[str] = []
 
     def emit(depth: int, *lines: str) -> None:
@@ -71,6 +71,9 @@ def sample_kernel(plan: Plan) -> str:
         if plan.stored:
             emit(depth + 2, "kept[l] = h0", f"kept[{LANES} + l] = s0")
         emit(depth + 2, f"x[{output} + l] += a * h0")
+        if plan.traced:
+            share = f"a * a * s0 * s0 * x[{reach} + l]" if plan.stored else f"select(z0 > ZERO, a * a * x[{reach} + l], ZERO)"
+            emit(depth + 2, f"x[{trace} + l] += h0 * h0 + {share}")
 
     emit(0, "@kernel", "def run(neurons, inputs, targets, rates, output_bias, moments, scales, settings, corrections, losses):")
     emit(1, "n = inputs.shape[1]", f"tiles = (n + {LANES - 1}) // {LANES}", f"data = np.zeros((tiles, {rows * LANES}), dtype=F)")
@@ -83,16 +86,21 @@ def sample_kernel(plan: Plan) -> str:
     emit(2, "xe = inputs[e if inputs.shape[0] > 1 else 0]", "ye = targets[e if targets.shape[0] > 1 else 0]", "data[:] = ZERO")
     emit(2, "for i in range(n):", f"    tile, l = i // {LANES}, i % {LANES}", f"    data[tile, {target} + l] = ye[i]")
     emit(3, *(f"data[tile, {j * LANES} + l] = xe[i, {j}]" for j in range(d)))
+    if plan.traced:
+        squares = [f"xe[i, {j}] * xe[i, {j}]" for j in range(d)] + (["scale_b * scale_b"] if plan.bias else [])
+        emit(3, f"data[tile, {reach} + l] = " + " + ".join(squares))
     emit(2, "rate_w, rate_a, c = rates[e, 0], rates[e, 1], output_bias[e]")
     emit(2, "for k in range(neurons.shape[1]):")
     emit(3, "p = neurons[e, k]", *load)
     forward(3)
     emit(2, "for step in range(losses.shape[1]):")
-    emit(3, "total = ZERO", "grad_c = ZERO", "c1, c2 = corrections[step, 0], corrections[step, 1]")
+    emit(3, "total, grad_c, reached = ZERO, ZERO, ZERO", "c1, c2 = corrections[step, 0], corrections[step, 1]")
     emit(3, "for i in range(n):", f"    tile, l = i // {LANES}, i % {LANES}", f"    y0 = data[tile, {target} + l]")
     emit(4, f"f0 = scale_a * data[tile, {output} + l] + scale_c * c", *loss_lines(plan, 0))
     emit(4, "grad_c += g0", f"data[tile, {gradient} + l] = g0 * scale_a", f"data[tile, {output} + l] = ZERO")
-    emit(3, "losses[e, step] = total")
+    if plan.traced:
+        emit(4, f"reached += data[tile, {trace} + l]", f"data[tile, {trace} + l] = ZERO")
+    emit(3, "losses[e, step] = total", *trace_lines(plan, "reached", "n"))
     if plan.output_bias:
         emit(3, "grad_c = scale_c * grad_c", *update_lines(plan, "c", "grad_c", "rate_a", "moments[0, e]", "moments[1, e]"))
     emit(3, "for k in range(neurons.shape[1]):")

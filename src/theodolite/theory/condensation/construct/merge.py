@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,8 +109,7 @@ def merge_neurons(model: nn.Module, tolerance: float = 1e-6) -> tuple[nn.Module,
         raise ArgumentError(f"tolerance must lie in [0, π/4] radians, got {tolerance}")
     small = copy.deepcopy(model)
     layers = tuple(
-        _merge_layer(small, name, first, activation, second_name, second, tolerance)
-        for name, first, activation, second_name, second in _hidden_layers(small)
+        _merge_layer(name, first, activation, second, tolerance) for name, first, activation, second in _hidden_layers(small)
     )
     if not layers:
         raise UnsupportedError("model has no hidden layer (affine, activation, affine) whose neurons could be merged")
@@ -118,7 +118,7 @@ def merge_neurons(model: nn.Module, tolerance: float = 1e-6) -> tuple[nn.Module,
     return small, MergeCertificate(layers, exact, layers[0].error_bound if len(layers) == 1 else None)
 
 
-def _hidden_layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear, nn.Module, str, nn.Linear]]:
+def _hidden_layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear, nn.Module, nn.Linear]]:
     """Affine–activation–affine triples of a chain, first to last."""
     chain = list(_flat("", model))
     for name, module in chain:
@@ -127,7 +127,7 @@ def _hidden_layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear, nn.Module
                 f"merge_neurons cannot treat {name or 'the model'} ({type(module).__name__}): use nn.Linear layers"
             )
     affine = [k for k, (_, module) in enumerate(chain) if isinstance(module, nn.Linear)]
-    for here, following in zip(affine, affine[1:], strict=False):
+    for here, following in itertools.pairwise(affine):
         between = [(n, m) for n, m in chain[here + 1 : following] if not isinstance(m, (nn.Identity, nn.Flatten, nn.Dropout))]
         if len(between) > 1:
             raise UnsupportedError(
@@ -135,7 +135,7 @@ def _hidden_layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear, nn.Module
                 + ", ".join(type(m).__name__ for _, m in between)
             )
         activation = between[0][1] if between else nn.Identity()
-        yield chain[here][0], chain[here][1], activation, chain[following][0], chain[following][1]  # type: ignore[misc]
+        yield chain[here][0], chain[here][1], activation, chain[following][1]  # type: ignore[misc]
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -155,16 +155,14 @@ def _flat(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         )
 
 
-def _merge_layer(
-    model: nn.Module, name: str, first: nn.Linear, activation: nn.Module, second_name: str, second: nn.Linear, tolerance: float
-) -> LayerMerge:
-    """Merge the neurons of ``first`` in place in the (copied) model."""
+def _merge_layer(name: str, first: nn.Linear, activation: nn.Module, second: nn.Linear, tolerance: float) -> LayerMerge:
+    """Merge the neurons of ``first`` in place."""
     function = identify(activation)
     homogeneous, lipschitz = _homogeneous(function), _lipschitz(function)
     rows = torch.cat([first.weight.detach(), _bias(first)[:, None]], 1).double()  # (m, D)
     out = second.weight.detach().double()  # (K, m)
     if not (bool(torch.isfinite(rows).all()) and bool(torch.isfinite(out).all())):
-        raise ArgumentError(f"weights of {name} and {second_name} must be finite")
+        raise ArgumentError(f"weights of {name} and of the layer after it must be finite")
     norms, sizes = rows.norm(dim=1), out.norm(dim=0)
     constant = (norms == 0) & (sizes > 0)
     shift = out[:, constant].sum(1) * float(function(np.zeros(1))[0])
@@ -181,15 +179,8 @@ def _merge_layer(
     # A layer needs a neuron: one that does nothing stands for an empty layer.
     incoming = torch.stack(new_rows) if groups else torch.zeros_like(rows[:1])
     outgoing = torch.stack(new_out, 1) if groups else torch.zeros_like(out[:, :1])
-    _install(model, name, first, incoming[:, :-1], incoming[:, -1], force_bias=first.bias is not None)
-    _install(
-        model,
-        second_name,
-        second,
-        outgoing,
-        _bias(second).double() + shift,
-        force_bias=second.bias is not None or bool(shift.any()),
-    )
+    _install(first, incoming[:, :-1], incoming[:, -1])
+    _install(second, outgoing, _bias(second).double() + shift)
     return LayerMerge(name, len(rows), len(incoming), homogeneous, math.degrees(widest), bound)
 
 
@@ -224,13 +215,13 @@ def _merged(rows: Tensor, out: Tensor, homogeneous: bool) -> tuple[Tensor, Tenso
     return length * direction, total / length
 
 
-def _install(model: nn.Module, name: str, old: nn.Linear, weight: Tensor, bias: Tensor, *, force_bias: bool) -> None:
-    """Give an affine layer new weights, and the sizes that go with them."""
-    dtype, device, trainable = old.weight.dtype, old.weight.device, old.weight.requires_grad
-    old.weight = nn.Parameter(weight.to(dtype=dtype, device=device).contiguous(), requires_grad=trainable)
-    old.out_features, old.in_features = weight.shape
-    if force_bias or bool((bias != 0).any()):
-        old.bias = nn.Parameter(bias.to(dtype=dtype, device=device), requires_grad=trainable)
+def _install(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    """Give an affine layer new weights, and the sizes that go with them; a bias appears only where one is needed."""
+    dtype, device, trainable = layer.weight.dtype, layer.weight.device, layer.weight.requires_grad
+    layer.weight = nn.Parameter(weight.to(dtype=dtype, device=device).contiguous(), requires_grad=trainable)
+    layer.out_features, layer.in_features = weight.shape
+    if layer.bias is not None or bool((bias != 0).any()):
+        layer.bias = nn.Parameter(bias.to(dtype=dtype, device=device), requires_grad=trainable)
 
 
 def _bias(layer: nn.Linear) -> Tensor:

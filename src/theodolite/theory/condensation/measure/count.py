@@ -139,13 +139,13 @@ def _modes(points: Tensor, mass: Tensor, h: float) -> Tensor:
     kernel = torch.exp(((points @ points.mT).clamp_max(1.0) - 1) / h**2) if len(points) <= MOST else None
     density = kernel @ mass if kernel is not None else mass
     starts = _spread(points[torch.argsort(density, descending=True, stable=True)], 0.5 * h)
-    for _ in range(300):
+    for _ in range(100):
         pull = torch.exp(((starts @ points.mT).clamp_max(1.0) - 1) / h**2) * mass
         moved = pull @ points
         moved = moved / moved.norm(dim=-1, keepdim=True).clamp_min(1e-300)
         change = float((moved - starts).norm(dim=-1).max())
         starts = moved
-        if change < 1e-7:
+        if change < 1e-6:
             break
     density = (torch.exp(((starts @ points.mT).clamp_max(1.0) - 1) / h**2) * mass).sum(-1)
     return _spread(starts[torch.argsort(density, descending=True, stable=True)], h)

@@ -9,6 +9,8 @@ arcs, and its end a local maximum, exact up to rounding.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -21,7 +23,7 @@ compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled
-def follow(starts, x, y, left, right, most_events):  # noqa: ANN001, ANN201
+def follow(starts: Any, x: Any, y: Any, left: float, right: float, most_events: int) -> Any:
     """End points of the flow and whether each is a maximum that was reached.
 
     Args:
@@ -87,7 +89,7 @@ def follow(starts, x, y, left, right, most_events):  # noqa: ANN001, ANN201
 
 
 @compiled
-def slide(u, x, y, left, right, side, contact, scale):  # noqa: ANN001, ANN201
+def slide(u: Any, x: Any, y: Any, left: float, right: float, side: Any, contact: Any, scale: float) -> Any:
     """Velocity P_u ∂Φ and the effective field; ridges that are left lose their contact and get their side.
 
     The slopes of the ridges in contact minimise |P_u (D_0 + Σ c_i x_i)|² over the box between the slopes of the two sides.
@@ -119,7 +121,7 @@ def slide(u, x, y, left, right, side, contact, scale):  # noqa: ANN001, ANN201
 
 
 @compiled
-def box_least_squares(rows, target, low, high):  # noqa: ANN001, ANN201
+def box_least_squares(rows: Any, target: Any, low: Any, high: Any) -> Any:
     """c in [low, high] that minimises |target + rowsᵀ c|: active set, started by coordinate descent."""
     size = len(rows)
     gram = rows @ rows.T

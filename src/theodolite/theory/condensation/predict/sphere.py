@@ -192,7 +192,6 @@ def _power_iteration(potential: Potential, u: Array, iterations: int = 2000) -> 
 
 def _newton(potential: Potential, u: Array) -> Array:
     """Three Newton steps for the critical point, on the tangent space."""
-    p = potential.term.order
     for _ in range(3):
         gradient = potential.gradient(u[None])[0]
         rayleigh = gradient @ u

@@ -158,7 +158,7 @@ def correlation_flow(
 
     Example:
         >>> flow = correlation_flow("relu", 2.0, 0.0, depth=10)
-        >>> round(flow.c[1], 12), round(flow.c[10], 12)
+        >>> round(float(flow.c[1]), 12), round(float(flow.c[10]), 12)
         (0.318309886184, 0.871535516022)
     """
     if depth < 0:

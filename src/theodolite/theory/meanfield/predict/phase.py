@@ -104,8 +104,8 @@ def phase_diagram(activation: Any, sigma_w2: Any, sigma_b2: Any) -> PhaseDiagram
 
     Example:
         >>> plane = phase_diagram("tanh", [1.0, 2.0, 3.0], [0.01, 0.1])
-        >>> plane.q_star.shape, plane.phase[0, 0], plane.phase[2, 0]
-        ((3, 2), 'ordered', 'chaotic')
+        >>> plane.q_star.shape, plane.phase[:, 0].tolist()
+        ((3, 2), ['ordered', 'chaotic', 'chaotic'])
     """
     w, b = check_variance(sigma_w2, "sigma_w2"), check_variance(sigma_b2, "sigma_b2")
     if w.ndim == 1 and b.ndim == 1:

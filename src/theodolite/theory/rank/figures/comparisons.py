@@ -42,6 +42,7 @@ def resnet_vs_mlp(record: Record) -> Any:
             for color, layer in zip(sequence(data.sizes["conv_layer"]), data.conv_layer.values, strict=True):
                 band(axis, here.sel(conv_layer=layer), color, f"block {layer}", steps=True)
             axis.set_xscale("symlog", linthresh=1)
+            axis.set_xlim(left=0)
             axis.set_title(f"{net}")
             axis.set_ylim(0, float(data["conv_rank"].max()) * 1.05)
             axis.set_xlabel("optimisation step")

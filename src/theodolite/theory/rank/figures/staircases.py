@@ -99,6 +99,7 @@ def tasks(record: Record) -> Any:
                 band(axes[0, column], here["rank"].sel(layer=layer), color, f"layer {layer}", steps=True)
             band(axes[1, column], here["loss"], COLORS[1], "loss")
             axes[1, column].set_xscale("symlog", linthresh=1)
+            axes[1, column].set_xlim(left=0)
             accuracy = float(here["accuracy"].median())
             axes[0, column].set_title(f"{task} (test accuracy {accuracy:.0%})")
         axes[0, 0].legend()

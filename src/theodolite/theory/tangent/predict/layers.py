@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from theodolite.maths.dual import Dual, dual
+from theodolite.maths.gaussian import expectation
 
 __all__ = ["Layer", "layer_of"]
 
@@ -26,6 +27,10 @@ class Layer(Protocol):
 
     def variance(self, q: Array) -> Array:
         """E φ² at variance q."""
+        ...
+
+    def mean(self, q: Array) -> Array:
+        """E φ at variance q."""
         ...
 
     def maps(self, kernel: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
@@ -49,6 +54,10 @@ class _Homogeneous:
     def variance(self, q: Array) -> Array:
         """E φ² = (1 + a²)/2 · q."""
         return 0.5 * (1.0 + self.a**2) * q
+
+    def mean(self, q: Array) -> Array:
+        """E φ = (1 − a) √(q/2π)."""
+        return (1.0 - self.a) * np.sqrt(q / (2.0 * math.pi))
 
     def maps(self, kernel: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         """From the angle, in one pass over the block."""
@@ -75,6 +84,10 @@ class _Erf:
         """E φ² = (2/π) asin(2q/(1+2q))."""
         return 2.0 / math.pi * np.arcsin(2.0 * q / (1.0 + 2.0 * q))
 
+    def mean(self, q: Array) -> Array:
+        """0, as erf is odd."""
+        return np.zeros_like(q)
+
     def maps(self, kernel: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         """In one pass over the block."""
         from theodolite.theory.tangent.predict.arccosine import erf_maps
@@ -99,6 +112,10 @@ class _General:
     def variance(self, q: Array) -> Array:
         """E φ²."""
         return np.asarray(self.dual.value(q, q, np.ones_like(q)))
+
+    def mean(self, q: Array) -> Array:
+        """E φ by quadrature."""
+        return np.asarray(expectation(self.dual.activation, q))
 
     def maps(self, kernel: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         """By the dual's own form."""

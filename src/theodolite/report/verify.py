@@ -1,0 +1,151 @@
+"""Verification: run the experiments, judge the claims, and write the table of claims. Resumable: finished records are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from theodolite.core.errors import ArgumentError, StoreError, TheodoliteError, unknown
+from theodolite.core.experiment import Experiment
+from theodolite.core.record import Record
+from theodolite.core.reference import described
+from theodolite.core.registry import claims, experiments, topics
+from theodolite.draw.progress import progress
+
+__all__ = ["Row", "as_markdown", "between_markers", "verify"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of claims."""
+
+    claim: str
+    statement: str
+    paper: str
+    experiment: str
+    verdict: str
+    condition: str
+    evidence: str
+    tolerance: str
+    scale: str
+    seeds: str
+
+
+def verify(
+    names: Sequence[str] | None = None, *, scale: str = "small", store: str | Path = "runs/verify", topic: str | None = None
+) -> list[Row]:
+    """Run experiments (all, or those named, or those of a topic) at a scale and judge their claims.
+
+    Args:
+        names: experiments; default all that claims are made about.
+        scale: ``"small"`` (seconds each) or ``"paper"``.
+        store: folder of the records; one that is there with the same settings is not run again.
+        topic: only experiments of this topic.
+
+    Returns:
+        One `Row` per claim, by topic and experiment. An experiment that breaks down makes its claims undecided, with the error.
+
+    Raises:
+        UnknownNameError: a name or topic that does not exist.
+    """
+    if scale not in ("small", "paper"):
+        raise ArgumentError(f"scale must be 'small' or 'paper', got {scale!r}")
+    if topic is not None and topic not in topics():
+        raise unknown("topic", topic, topics())
+    known = experiments()
+    for name in names or ():
+        if name not in known:
+            raise unknown("experiment", name, known)
+    wanted = [n for n in (names or dict.fromkeys(c.experiment for c in claims())) if topic in (None, n.partition(".")[0])]
+    rows: list[Row] = []
+    for name in progress(sorted(wanted), "verifying"):
+        rows += _judged(known[name].with_settings(scale), scale, Path(store))
+    return rows
+
+
+def _judged(experiment: Experiment, scale: str, store: Path) -> list[Row]:
+    try:
+        record = _record(experiment, store)
+        verdicts = [(claim, v.word, v.condition, v.evidence) for claim, v in record.verify()]
+    except (TheodoliteError, ArithmeticError, ValueError, RuntimeError) as error:
+        reason = f"the experiment broke down: {type(error).__name__}: {error}"
+        verdicts = [(claim, "undecided", "", reason) for claim in claims(experiment.name)]
+    seeds = str(experiment.settings.get("seeds", experiment.settings.get("seed", "—")))
+    return [
+        Row(c.name, c.statement, c.reference, experiment.name, word, condition, evidence, c.tolerance, scale, seeds)
+        for c, word, condition, evidence in verdicts
+    ]
+
+
+def _record(experiment: Experiment, store: Path) -> Record:
+    path = store / f"{experiment.name}-{experiment.key}"
+    try:
+        return Record.load(path)
+    except StoreError:
+        record = experiment.run()
+        record.save(path)
+        return record
+
+
+def write(rows: Iterable[Row], path: Path) -> None:
+    """Write rows to ``path``: ``.json`` as records, ``.md`` as a table; atomically."""
+    rows = list(rows)
+    text = (
+        json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) if path.suffix == ".json" else as_markdown(rows)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.partial")
+    draft.write_text(text + "\n", encoding="utf-8")
+    os.replace(draft, path)
+
+
+def as_markdown(rows: Sequence[Row], evidence: bool = True) -> str:
+    """The table of claims as Markdown."""
+    head = ["experiment", "claim", "paper", "verdict", *(["evidence"] if evidence else [])]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    previous = ""
+    for row in rows:
+        verdict = f"**{row.verdict}**" + (f": {row.condition}" if row.condition else "")
+        cells: list[Any] = [f"`{row.experiment}`" if row.experiment != previous else "", row.statement, row.paper, verdict]
+        previous = row.experiment
+        lines.append(
+            "| " + " | ".join(str(c).replace("|", "\\|") for c in [*cells, *([row.evidence] if evidence else [])]) + " |"
+        )
+    return "\n".join(lines)
+
+
+def between_markers(text: str, name: str, content: str) -> str:
+    """``text`` with what stands between ``<!-- name:begin -->`` and ``<!-- name:end -->`` replaced.
+
+    Raises:
+        ArgumentError: the markers are not there.
+    """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if begin not in text or end not in text:
+        raise ArgumentError(f"the text must hold the markers {begin} and {end}")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def papers() -> str:
+    """Every paper with the quantities, experiments and claims that cite it."""
+    from theodolite.core.reference import references
+    from theodolite.core.registry import quantities
+
+    cited: dict[str, list[str]] = {}
+    for name, quantity in quantities().items():
+        cited.setdefault(quantity.reference.split()[0], []).append(f"quantity   {name}")
+    for name, experiment in experiments().items():
+        cited.setdefault(experiment.reference.split()[0], []).append(f"experiment {name}")
+    for claim in claims():
+        cited.setdefault(claim.reference.split()[0], []).append(f"claim      {claim.name}")
+    blocks = []
+    for key in sorted(references()):
+        uses = "\n".join(f"    {use}" for use in cited.get(key, [])) or "    cited in the documentation"
+        blocks.append(f"{key}: {described(key)}\n{uses}")
+    return "\n\n".join(blocks)

@@ -1,0 +1,325 @@
+"""Training of two-layer networks from initialisations of different size: the notebook of the condensation papers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from theodolite.core.errors import ArgumentError, TheodoliteWarning
+from theodolite.core.experiment import Experiment
+from theodolite.core.schedule import log_spaced
+from theodolite.data.functions import two_kinks
+from theodolite.nets.activations import activation as find_activation
+from theodolite.theory.condensation.measure.neurons import orientation_entropy, relative_distance
+from theodolite.theory.condensation.predict.coordinates import regime, scaling_exponents
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from theodolite.train.ensemble import Ensemble
+    from theodolite.train.probes import View
+
+__all__ = ["Regimes", "TwoLayerTraining"]
+
+#: A relative output below this is lost in f − y in float32 (it resolves 6e-8 |y|).
+FLOAT32_OUTPUT = 1e-5
+#: Gradients below this have squares that underflow in float32.
+FLOAT32_GRADIENT = 1e-15
+
+
+@dataclass(frozen=True)
+class TwoLayerTraining(Experiment):
+    """A two-layer network f(x) = Σ a_k σ(w_k x + b_k) fitted to the target with two kinks, from parameters of size m^−t.
+
+    With ``convention="std"`` every parameter has standard deviation m^−t, so γ = 2t and γ′ = 0: t < ½ is linear, t = ½ critical,
+    t > ½ condensed. With ``"variance"`` the variance is m^−t, and γ = t.
+
+    Attributes:
+        t: exponent of the initialisation.
+        width: m.
+        activation: name of the activation.
+        optimizer: ``"sgd"`` (full batch: gradient descent), ``"adam"``, ``"momentum"``, ….
+        lr: learning rate.
+        epochs: steps (the whole data set is one batch).
+        seeds: one network per seed.
+        training_size: equally spaced training points on ``boundary``.
+        test_size: equally spaced test points on ``boundary``, widened by ½ on either side.
+        boundary: interval of the training points.
+        convention: ``"std"`` or ``"variance"`` equal to m^−t.
+        device: where to train.
+        dtype: ``"float64"`` or ``"float32"``.
+        eps: Adam's eps.
+    """
+
+    t: float = 1.0
+    width: int = 1000
+    activation: str = "relu"
+    optimizer: str = "sgd"
+    lr: float = 0.05
+    epochs: int = 10_000
+    seeds: tuple[int, ...] = (0,)
+    training_size: int = 4
+    test_size: int = 10_000
+    boundary: tuple[float, float] = (-1.0, 1.0)
+    convention: str = "std"
+    device: str = "cpu"
+    dtype: str = "float64"
+    eps: float = 1e-8
+
+    reference: ClassVar[str] = "luo2021 Fig. 1"
+    small: ClassVar[Mapping[str, Any]] = {"width": 100, "epochs": 300, "test_size": 500, "seeds": (0, 1)}
+
+    def __post_init__(self) -> None:
+        if self.convention not in ("std", "variance"):
+            raise ArgumentError(f"convention must be 'std' or 'variance' (which of the two equals m^−t), got {self.convention!r}")
+        if self.dtype not in ("float64", "float32"):
+            raise ArgumentError(f"dtype must be 'float64' or 'float32', got {self.dtype!r}")
+        for name in ("width", "epochs", "training_size", "test_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or int(value) != value or value < 1:
+                raise ArgumentError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if isinstance(self.seeds, int) or not len(self.seeds):
+            raise ArgumentError(f"seeds must be a tuple of at least one seed, got {self.seeds!r}")
+        low, high = self.boundary
+        if not low < high:
+            raise ArgumentError(f"boundary must be an interval (low, high) with low < high, got {self.boundary!r}")
+        find_activation(self.activation)
+
+    def measure(self) -> xr.Dataset:
+        """Train one network per seed, and look at it at no fewer than twenty epochs (all, if there are fewer)."""
+        ensemble, x, y = self.prepare()
+        self._warn(ensemble, x, y)
+        looks = self._looks()
+        points = torch.linspace(self.boundary[0] - 0.5, self.boundary[1] + 0.5, self.test_size, dtype=torch.float64)[:, None]
+        snapshots = sorted({looks[0], looks[len(looks) // 2], looks[3 * len(looks) // 4], looks[-1]})
+        record = ensemble.train(
+            x,
+            y,
+            steps=self.epochs,
+            optimizer=self._optimizer(),
+            lr=self.lr,
+            schedule=looks,
+            probes={
+                "relative_distance": _distance,
+                "relative_distance_a": _outer_distance,
+                "orientation_entropy": _entropy,
+                "neurons": _Snapshots(snapshots),
+                "output": _Outputs(snapshots, torch.linspace(*points[[0, -1], 0].tolist(), 301, dtype=torch.float64)),
+            },
+            test=(points, two_kinks(points)[:, None]),
+            curve=False,
+            progress=True,
+        )
+        return self._dataset(record.data, x, y, snapshots)
+
+    def prepare(self) -> tuple[Ensemble, Tensor, Tensor]:
+        """The networks at their start, and the training data."""
+        from theodolite.train import Ensemble, Gaussian, MLPSpec
+
+        init = Gaussian(t=self.t, convention=self.convention)
+        spec = MLPSpec((1, int(self.width), 1), self.activation.lower(), bias="hidden", init=init)
+        seeds = list(self.seeds)
+        ensemble = Ensemble(spec, len(seeds), dtype=getattr(torch, self.dtype), device=self.device, seed=seeds)
+        x = torch.linspace(*self.boundary, self.training_size, dtype=torch.float64)[:, None]
+        return ensemble, x, two_kinks(x)[:, None]
+
+    def _optimizer(self) -> Any:
+        from theodolite.train import Adam
+
+        return Adam(eps=self.eps) if self.optimizer.lower() == "adam" else self.optimizer
+
+    def _looks(self) -> list[int]:
+        """Log-spaced epochs, at least twenty of them where there are as many."""
+        for per_decade in range(10, 500, 5):
+            looks = log_spaced(per_decade).looks(self.epochs)
+            if len(looks) >= min(20, self.epochs + 1):
+                return looks
+        return list(range(self.epochs + 1))
+
+    def _warn(self, ensemble: Ensemble, x: Tensor, y: Tensor) -> None:
+        """Warn where the arithmetic, not the theory, would decide what is seen."""
+        typical, output = gradient_scale(ensemble, self.activation, x, y)
+        if self.optimizer.lower() == "adam" and typical < self.eps:
+            warnings.warn(
+                f"Adam's eps = {self.eps:.0e} exceeds the typical gradient {typical:.1e} at the start: Adam then is momentum descent of "
+                f"rate lr/eps and hardly moves; use eps of at most {typical * 1e-2:.0e}, a larger initialisation, or gradient descent",
+                TheodoliteWarning,
+                stacklevel=4,
+            )
+        if self.dtype == "float32" and (typical < FLOAT32_GRADIENT or output < FLOAT32_OUTPUT):
+            warnings.warn(
+                f"float32 is under its resolution here: |f|/|y| = {output:.1e} is lost in f − y below 1e-5, gradients are about "
+                f"{typical:.1e}; use dtype='float64'",
+                TheodoliteWarning,
+                stacklevel=4,
+            )
+
+    def _dataset(self, data: xr.Dataset, x: Tensor, y: Tensor, snapshots: list[int]) -> xr.Dataset:
+        import xarray as xr
+
+        looks = data["look"].values
+        at = [int(np.flatnonzero(looks == s)[0]) for s in snapshots]
+        std = float(self.width) ** -(self.t if self.convention == "std" else self.t / 2)
+        place = scaling_exponents(std, std, 1.0, self.width) if self.width > 1 else None
+        neurons = data["neurons"].values[:, at]  # (seed, snapshot, neuron, 3): w, b, a
+        run, kept = ("seed", "epoch"), ("seed", "snapshot", "neuron")
+        length = np.hypot(neurons[..., 0], neurons[..., 1])
+        spread = np.linspace(self.boundary[0] - 0.5, self.boundary[1] + 0.5, 301)
+        return xr.Dataset(
+            {
+                "loss": (run, data["train_loss"].values, {"description": "mean (f − y)² on the training points"}),
+                "test_loss": (run, data["test_loss"].values, {"description": "mean (f − y)² on the test points"}),
+                "relative_distance": (run, data["relative_distance"].values, {"description": "of (w, b) from the start"}),
+                "relative_distance_a": (run, data["relative_distance_a"].values, {"description": "of a from the start"}),
+                "orientation_entropy": (run, data["orientation_entropy"].values, {"description": "by amplitude, 1: spread out"}),
+                "orientation": (kept, np.arctan2(neurons[..., 1], neurons[..., 0]), {"units": "rad"}),
+                "amplitude": (kept, np.abs(neurons[..., 2]) * length, {"description": "|a| ‖(w, b)‖"}),
+                "outgoing_sign": (kept, np.sign(neurons[..., 2])),
+                "output": (("seed", "snapshot", "position"), data["output"].values[:, at]),
+                "target": ("position", two_kinks(torch.from_numpy(spread)[:, None]).numpy()),
+                "training_y": ("training_x", y[:, 0].numpy()),
+                "status": ("seed", data["status"].values, {"description": "running, or diverged"}),
+                "stopped_at": ("seed", data["stopped_at"].values, {"description": "epoch of divergence; −1: none"}),
+            },
+            {
+                "seed": list(self.seeds),
+                "epoch": looks,
+                "snapshot": snapshots,
+                "neuron": np.arange(self.width),
+                "position": spread,
+                "training_x": x[:, 0].numpy(),
+            },
+            {
+                "gamma": float("nan") if place is None else place.gamma,
+                "gamma_prime": float("nan") if place is None else place.gamma_prime,
+                "regime": "undefined" if place is None else regime(*place),
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Regimes(Experiment):
+    """Two-layer training from several sizes m^−t side by side: linear, critical and condensed.
+
+    Attributes:
+        t: exponents of the initialisation (standard deviation m^−t, γ = 2t).
+        lr: one learning rate per t. Beyond 2/λ_max training catapults and moves farther than the regime tells: large
+            initialisations need small rates.
+        width: m.
+        activation: name of the activation.
+        optimizer: as in `TwoLayerTraining`.
+        epochs: steps.
+        seeds: one network per seed and t.
+        test_size: test points.
+    """
+
+    t: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+    lr: tuple[float, ...] = (0.005, 0.05, 0.05, 0.05, 0.05, 0.05)
+    width: int = 1000
+    activation: str = "relu"
+    optimizer: str = "sgd"
+    epochs: int = 10_000
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    test_size: int = 10_000
+
+    reference: ClassVar[str] = "luo2021 Fig. 1"
+    small: ClassVar[Mapping[str, Any]] = {
+        "t": (0.25, 0.5, 1.0),
+        "lr": (0.005, 0.05, 0.05),
+        "width": 100,
+        "epochs": 2000,
+        "seeds": (0,),
+        "test_size": 200,
+    }
+
+    def __post_init__(self) -> None:
+        if len(self.lr) != len(self.t) or not len(self.t):
+            raise ArgumentError(f"lr must hold one learning rate per t, got {len(self.lr)} for {len(self.t)}")
+
+    def measure(self) -> xr.Dataset:
+        """Train all sizes and stack them along ``t``."""
+        import xarray as xr
+
+        parts = []
+        for t, lr in zip(self.t, self.lr, strict=True):
+            run = TwoLayerTraining(
+                t=t,
+                lr=lr,
+                width=self.width,
+                activation=self.activation,
+                optimizer=self.optimizer,
+                epochs=self.epochs,
+                seeds=self.seeds,
+                test_size=self.test_size,
+            )
+            part = run.measure()
+            parts.append(part.assign(gamma=part.attrs["gamma"], regime=part.attrs["regime"], lr=lr))
+        return xr.concat(parts, xr.DataArray(list(self.t), dims="t", name="t"), data_vars="all", combine_attrs="drop")
+
+
+def gradient_scale(ensemble: Ensemble, activation: str, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Median |∂ loss/∂ parameter| and median |f|/max |y| of a two-layer ensemble, in float64."""
+    w = ensemble.weights("hidden1").detach().cpu().double().requires_grad_()  # (E, m, D)
+    a = ensemble.parameters["output.weight"].detach().cpu().double().requires_grad_()  # (E, 1, m)
+    inputs = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
+    with torch.enable_grad():
+        f = (a @ find_activation(activation)(w @ inputs.T)).squeeze(1)  # (E, N)
+        loss = (f - y[:, 0]).square().mean(1).sum()
+        gradients = torch.autograd.grad(loss, (w, a))
+    typical = float(torch.cat([g.flatten() for g in gradients]).abs().median())
+    return typical, float(f.detach().abs().median() / y.abs().max().clamp_min(1e-300))
+
+
+def _first_layer(view: View) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights now and at the start (E, m, 2), and which members are finite (E,)."""
+    now, start = view.show("weights", 0), view.show("initial_weights", 0)
+    fine = torch.isfinite(now).flatten(1).all(1) & torch.isfinite(view.show("amplitudes", 0)).all(1)
+    return torch.where(fine[:, None, None], now, start), start, fine
+
+
+def _distance(view: View) -> Tensor:
+    now, start, fine = _first_layer(view)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TheodoliteWarning)  # the run's own warning has spoken of float32
+        return torch.where(fine, relative_distance(now, start), float("nan"))
+
+
+def _outer_distance(view: View) -> Tensor:
+    now, start = view.parameters["output.weight"].double(), view.initial["output.weight"].double()
+    return ((now - start).flatten(1).norm(dim=1)) / start.flatten(1).norm(dim=1)
+
+
+def _entropy(view: View) -> Tensor:
+    now, _, fine = _first_layer(view)
+    amplitudes = torch.where(fine[:, None], view.show("amplitudes", 0).double(), 1.0)
+    return torch.where(fine, orientation_entropy(now, amplitudes), float("nan"))
+
+
+class _Snapshots:
+    """(w, b, a) of every neuron at chosen epochs, NaN elsewhere; (E, m, 3)."""
+
+    def __init__(self, epochs: list[int]) -> None:
+        self.epochs = set(epochs)
+
+    def __call__(self, view: View) -> Tensor:
+        now, a = view.show("weights", 0).double(), view.parameters["output.weight"].double()
+        state = torch.cat([now, a.mT], 2)
+        return state if view.step in self.epochs else torch.full_like(state, float("nan"))
+
+
+class _Outputs:
+    """f on a grid at chosen epochs, NaN elsewhere; (E, P)."""
+
+    def __init__(self, epochs: list[int], grid: Tensor) -> None:
+        self.epochs, self.grid = set(epochs), grid[:, None]
+
+    def __call__(self, view: View) -> Tensor:
+        if view.step not in self.epochs:
+            return torch.full((len(view.ensemble), len(self.grid)), float("nan"), dtype=torch.float64)
+        return view.ensemble.forward(self.grid)[..., 0].double()

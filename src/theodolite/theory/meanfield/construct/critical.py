@@ -1,0 +1,348 @@
+"""`critical_init_`: put a user's module on the critical line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteError, TheodoliteWarning, UnsupportedError
+from theodolite.lens.frozen import frozen
+from theodolite.lens.graph import Graph, Node, trace
+from theodolite.maths.activation import identify
+from theodolite.theory.meanfield.construct.orthogonal import delta_orthogonal_, orthogonal_
+from theodolite.theory.meanfield.predict import CriticalPoint, critical_line, critical_point, half_stable_point
+
+__all__ = ["InitReport", "InitRow", "critical_init_"]
+
+Weights = Literal["gaussian", "orthogonal"]
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+AFFINE = (nn.Linear, *CONVOLUTIONS)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d)
+#: Node kinds that keep the statistics of single units: walking from an affine node to what it reads passes through them.
+TRANSPARENT = ("reshape", "dropout", "pool")
+
+
+@dataclass(frozen=True)
+class InitRow:
+    """One module that was set.
+
+    Attributes:
+        module: qualified name.
+        role: ``first``, ``hidden``, ``branch end``, ``readout`` or ``norm``.
+        activation: name of the activation that the layer reads (empty for the first).
+        sigma_w2: variance of the weights times fan-in that was set.
+        sigma_b2: variance of the biases that was set.
+        weights: ``gaussian``, ``orthogonal`` or ``delta-orthogonal``.
+    """
+
+    module: str
+    role: str
+    activation: str
+    sigma_w2: float
+    sigma_b2: float
+    weights: str
+
+
+@dataclass(frozen=True)
+class InitReport:
+    """What `critical_init_` did.
+
+    Attributes:
+        set: the modules that it set.
+        left: (name, reason) of modules with parameters that it left alone.
+        points: activation name -> the critical point used.
+        residual_branches: number of residual branches found; their ends are scaled by its inverse square root.
+        notes: what else a reader should know.
+    """
+
+    set: tuple[InitRow, ...]
+    left: tuple[tuple[str, str], ...]
+    points: dict[str, CriticalPoint]
+    residual_branches: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [
+            f"{r.module:<24} {r.role:<11} {r.weights:<16} σ_w² = {r.sigma_w2:<9.5g} σ_b² = {r.sigma_b2:<9.4g} {r.activation}"
+            for r in self.set
+        ]
+        lines += [f"{name:<24} left alone: {reason}" for name, reason in self.left]
+        return "\n".join([*lines, *self.notes])
+
+
+@dataclass
+class _Plan:
+    """Affine module -> its role, found from a trace."""
+
+    roles: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    branches: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def critical_init_(
+    model: nn.Module,
+    *,
+    sigma_b2: float | None = None,
+    weights: Weights = "gaussian",
+    activation: Any = "auto",
+    x: torch.Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> InitReport:
+    """Initialise every Linear and Conv module of ``model`` on the critical line χ₁ = 1 of the activation that it reads; in place.
+
+    Hidden layers get σ_w² = 1/E φ′² at the fixed variance q*; the first layer gets what turns its inputs (unit second moment unless
+    ``x`` is given) into pre-activations of variance q*, so that there is no transient; the last affine layer of each of R residual
+    branches is scaled by 1/√R, which keeps gradients below a factor e whatever the depth. Norm layers are reset to weight 1, bias 0.
+    Embeddings, attention, recurrent and transposed layers are left alone and named.
+
+    Args:
+        model: any module. It is traced (see ``x``) to find which activation each layer reads, and where residual branches end.
+        sigma_b2: variance of the biases. By default q* = 1/depth, which with orthogonal weights keeps the Jacobian's spectrum bounded
+            as depth grows; 0 for ReLU and its relatives; the half-stable point where such a small q* is unstable (GELU, SiLU, Mish).
+        weights: ``"gaussian"`` or ``"orthogonal"``: Haar matrices, delta-orthogonal kernels.
+        activation: the activation of all layers, instead of what the trace finds.
+        x: inputs to trace with and to measure the scale of; without it the module is traced on zeros shaped after its first layer.
+        generator: source of randomness; torch's default one otherwise.
+
+    Returns:
+        An `InitReport`: what was set, what was left alone and why. Print it.
+
+    Raises:
+        ArgumentError: ``weights`` is neither, or the activations could not be found: pass ``activation`` or ``x``.
+        NumericalError: the activation has no critical point with this ``sigma_b2`` (ReLU with a bias).
+
+    Warns:
+        TheodoliteWarning: the critical point asked for is unstable (Q′ > 1), so that signals leave it with depth.
+
+    Cost: one forward pass and one draw per weight.
+
+    Reference: schoenholz2017; pennington2017; xiao2018; yang2017.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+        >>> report = critical_init_(net, sigma_b2=0.05, generator=torch.Generator().manual_seed(0))
+        >>> [row.role for row in report.set], round(report.points["tanh"].sigma_w2, 6)
+        (['first', 'hidden', 'readout'], 1.760955)
+    """
+    if weights not in ("gaussian", "orthogonal"):
+        raise ArgumentError(f"weights must be 'gaussian' or 'orthogonal', got {weights!r}")
+    if not any(isinstance(m, AFFINE) for m in model.modules()):
+        raise UnsupportedError(f"{type(model).__name__} has no nn.Linear or nn.Conv layer to initialise")
+    plan = _plan(model, activation, x)
+    depth = max(1, sum(role != "readout" for role, _ in plan.roles.values()))
+    points: dict[str, CriticalPoint] = {}
+    for _, phi in plan.roles.values():
+        if phi is not None and identify(phi).name not in points:
+            points[identify(phi).name] = _point(phi, sigma_b2, depth)
+    rows, left = [], []
+    power = 1.0 if x is None else float((x.detach().double() ** 2).mean())
+    for name, module in model.named_modules():
+        if isinstance(module, AFFINE):
+            if name not in plan.roles:
+                left.append((name, "the trace did not reach it"))
+                continue
+            role, phi = plan.roles[name]
+            try:
+                rows.append(_fill(name, module, role, phi, points, plan.branches, weights, power, generator))
+            except UnsupportedError as error:
+                left.append((name, str(error)))
+        elif isinstance(module, NORMS) and any(True for _ in module.parameters(recurse=False)):
+            with torch.no_grad():
+                module.weight.fill_(1.0)
+                if module.bias is not None:
+                    module.bias.zero_()
+            rows.append(InitRow(name, "norm", "", 1.0, 0.0, "ones"))
+        elif any(True for _ in module.parameters(recurse=False)):
+            left.append((name or type(model).__name__, f"{type(module).__name__} has no critical initialisation here"))
+    return InitReport(tuple(rows), tuple(left), points, plan.branches, tuple(plan.notes))
+
+
+def _point(phi: Any, sigma_b2: float | None, depth: int) -> CriticalPoint:
+    import warnings
+
+    name = identify(phi).name
+    if sigma_b2 is not None:
+        point = critical_line(phi, sigma_b2)
+        if not point.stable:
+            warnings.warn(
+                f"the critical point of {name} at sigma_b2 = {sigma_b2:g} is unstable (Q′ > 1): the variance leaves it with depth; "
+                f"the stable part of its line begins at {half_stable_point(phi)}",
+                TheodoliteWarning,
+                stacklevel=4,
+            )
+        return point if point.q_star > 0 else critical_point(phi, 1.0 / depth)
+    try:
+        point = critical_point(phi, 1.0 / depth)
+        if point.stable:
+            return point
+        return half_stable_point(phi)
+    except NumericalError:
+        return critical_line(phi, 0.0)
+
+
+def _fill(
+    name: str, module: Any, role: str, phi: Any, points: dict[str, CriticalPoint], branches: int, weights: str,
+    power: float, generator: torch.Generator | None,
+) -> InitRow:  # fmt: skip
+    point = points[identify(phi).name] if phi is not None else next(iter(points.values()), CriticalPoint(1.0, 0.0, 1.0, True))
+    w2, b2 = point.sigma_w2, point.sigma_b2
+    if role in ("first", "after norm"):
+        # Pre-activations of variance q* from inputs of second moment ``power`` (1 behind a norm).
+        moment = power if role == "first" else 1.0
+        w2 = (point.q_star - b2) / moment if moment > 0 and point.q_star > b2 else w2
+    if role == "readout":
+        b2 = 0.0
+    if role == "branch end":
+        w2, b2 = w2 / max(1, branches), 0.0
+    kind = _draw_(name, module, math.sqrt(w2), weights, generator)
+    if module.bias is not None:
+        with torch.no_grad():
+            module.bias.copy_(torch.randn(module.bias.shape, generator=generator, dtype=torch.float64) * math.sqrt(b2))
+    elif b2 > 0:
+        b2 = 0.0
+    return InitRow(name, role, "" if phi is None else identify(phi).name, w2, b2, kind)
+
+
+def _draw_(name: str, module: Any, gain: float, weights: str, generator: torch.Generator | None) -> str:
+    weight = module.weight
+    if isinstance(module, nn.Linear):
+        if weights == "orthogonal":
+            orthogonal_(weight, gain, generator)
+            return "orthogonal"
+    elif weights == "orthogonal" and module.groups == 1 and weight.shape[1] <= weight.shape[0]:
+        if all(k % 2 for k in weight.shape[2:]):
+            # Per fan-in of the one tap that is not zero: c_in columns in c_out rows.
+            delta_orthogonal_(weight, gain * math.sqrt(weight.shape[0] / weight.shape[1]), generator)
+            return "delta-orthogonal"
+    fan_in = weight[0].numel()
+    with torch.no_grad():
+        weight.copy_(torch.randn(weight.shape, generator=generator, dtype=torch.float64) * (gain / math.sqrt(fan_in)))
+    return "gaussian"
+
+
+def _plan(model: nn.Module, activation: Any, x: torch.Tensor | None) -> _Plan:
+    graph, reason = _traced(model, x)
+    if graph is None:
+        if activation == "auto":
+            raise ArgumentError(
+                f"the activations of {type(model).__name__} could not be found, because it could not be run on zeros ({reason}); "
+                "pass inputs as x=, or the activation as activation="
+            )
+        return _plan_by_order(model, activation, reason)
+    plan = _plan_by_trace(model, graph, None if activation == "auto" else activation)
+    return plan
+
+
+def _traced(model: nn.Module, x: torch.Tensor | None) -> tuple[Graph | None, str]:
+    first = next(m for m in model.modules() if isinstance(m, AFFINE))
+    reference = first.weight
+    if x is None:
+        if isinstance(first, nn.Linear):
+            candidates = [(2, first.in_features), (2, 3, first.in_features)]
+        else:
+            dims = first.weight.ndim - 2
+            candidates = [(2, first.in_channels, *(size,) * dims) for size in (8, 28, 32, 64, 224)]
+        inputs = [torch.zeros(s, dtype=reference.dtype, device=reference.device) for s in candidates]
+    else:
+        inputs = [x.detach()[:2].to(reference)]
+    reason = ""
+    for example in inputs:
+        try:
+            with frozen(model):
+                return trace(model, example), ""
+        except (TheodoliteError, RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+            reason = reason or f"{type(error).__name__}: {str(error)[:120]}"
+    return None, reason
+
+
+def _plan_by_order(model: nn.Module, activation: Any, reason: str) -> _Plan:
+    """Without a trace: the first affine module in registration order is the first, the last the readout, all others hidden."""
+    names = [n for n, m in model.named_modules() if isinstance(m, AFFINE)]
+    plan = _Plan(notes=[f"not traced ({reason}): roles follow the order of registration, residual branches are not scaled"])
+    for i, name in enumerate(names):
+        role = "first" if i == 0 else "readout" if i == len(names) - 1 else "hidden"
+        plan.roles[name] = role, activation
+    return plan
+
+
+def _plan_by_trace(model: nn.Module, graph: Graph, activation: Any) -> _Plan:
+    modules = {n for n, m in model.named_modules() if isinstance(m, AFFINE)}
+    adds = [n for n in graph if n.kind == "add" and len(n.parents) == 2]
+    ends = {}
+    for add in adds:
+        for parent, other in (add.parents, add.parents[::-1]):
+            end = _branch_end(graph, graph[parent])
+            if end is not None and _reaches(graph, end.parents, other) and end.module in modules:
+                ends[end.module] = add.index
+                break
+    plan = _Plan(branches=len(ends))
+    last = None
+    for node in graph:
+        if node.kind != "affine" or node.module not in modules:
+            continue
+        phi, role = _reads(graph, node)
+        feeds = _activation_after(graph, node)
+        chosen = activation if activation is not None else (phi if phi is not None else feeds)
+        if node.module in ends:
+            role = "branch end"
+        plan.roles[node.module] = role, chosen
+        last = node
+    if last is not None and plan.roles[last.module][0] != "branch end" and _activation_after(graph, last) is None:
+        plan.roles[last.module] = "readout", plan.roles[last.module][1]
+    if ends:
+        plan.notes.append(f"{len(ends)} residual branches: their last affine layers are scaled by 1/√{len(ends)}")
+    return plan
+
+
+def _reads(graph: Graph, node: Node) -> tuple[Callable[..., Any] | None, str]:
+    """(activation that an affine node reads, role)."""
+    at = graph[node.parents[0]]
+    role = "hidden"
+    while at.kind in (*TRANSPARENT, "norm") and at.parents:
+        role = "after norm" if at.kind == "norm" else role
+        at = graph[at.parents[0]]
+    if role == "after norm":
+        return None, role
+    if at.kind == "elementwise":
+        return at.activation, "hidden"
+    return None, "first" if at.kind == "input" else "hidden"
+
+
+def _activation_after(graph: Graph, node: Node) -> Callable[..., Any] | None:
+    seen, frontier = set(), [node.index]
+    while frontier:
+        index = frontier.pop(0)
+        for child in graph.children(index):
+            if child in seen:
+                continue
+            seen.add(child)
+            if graph[child].kind == "elementwise":
+                return graph[child].activation
+            if graph[child].kind in (*TRANSPARENT, "norm", "add"):
+                frontier.append(child)
+    return None
+
+
+def _branch_end(graph: Graph, node: Node) -> Node | None:
+    """The last affine node before ``node``, if only transparent, norm and elementwise nodes lie between."""
+    while node.kind in (*TRANSPARENT, "norm", "elementwise") and len(node.parents) == 1:
+        node = graph[node.parents[0]]
+    return node if node.kind == "affine" else None
+
+
+def _reaches(graph: Graph, start: tuple[int, ...], target: int) -> bool:
+    """Whether ``target`` is among the ancestors of (or equal to) the nodes ``start``."""
+    seen, frontier = set(), list(start)
+    while frontier:
+        index = frontier.pop()
+        if index == target:
+            return True
+        if index not in seen:
+            seen.add(index)
+            frontier.extend(graph[index].parents)
+    return False

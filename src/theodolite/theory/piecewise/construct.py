@@ -1,0 +1,266 @@
+"""What exact regions let one build: the three-layer network, merged regions, networks without neurons that do nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.theory.piecewise.certificate import certify_regions
+from theodolite.theory.piecewise.domains import Domain
+from theodolite.theory.piecewise.facets import FacetTable
+from theodolite.theory.piecewise.measure import Certify, regions
+from theodolite.theory.piecewise.program import Array, Switching
+from theodolite.theory.piecewise.regions import Regions
+from theodolite.theory.piecewise.shallow import Shallow
+
+__all__ = ["MergedRegions", "Simplified", "always_on_neurons", "dead_neurons", "merge_regions", "simplify", "to_shallow"]
+
+
+def to_shallow(
+    model: nn.Module | Regions,
+    domain: Domain | None = None,
+    *,
+    mode: Literal["exact", "paper", "finite"] = "exact",
+    certify: Certify = "none",
+) -> Shallow:
+    """A deep piecewise-linear network on a domain as a network of three layers, functionally identical.
+
+    Layer 1 holds the half-spaces H x + c of all regions, layer 2 selects the region (S) and holds its affine map, layer 3 is a row
+    of ±1; see `theodolite.theory.piecewise.shallow`. Layer 3 has no parameters to learn and layer 2 two rows per region and output:
+    the network is large, a white box rather than a speed-up.
+
+    ============= ================================== ==========================================================================
+    mode          selector                           equal to the deep network
+    ============= ================================== ==========================================================================
+    ``paper``     S ∈ {0, −∞}, honest 0 · ∞ = 0       off the facets; on a facet the literal sum counts both sides
+    ``exact``     the first region least violated     everywhere on the domain, boundaries and lower-dimensional patterns included
+    ``finite``    ±1 and a finite margin M            off the boundaries of lower-dimensional patterns (vertices, for d = 2)
+    ============= ================================== ==========================================================================
+
+    "Identical" holds over ℚ, with weights unrounded (`Shallow.rational`); the float64 module rounds the composed maps, and agrees
+    with the deep network to a few ulps of the magnitudes involved.
+
+    Args:
+        model: a network, or its `Regions`.
+        domain: where, as for `regions`. Needed with a network; the shallow network takes the domain's coordinates.
+        mode: see above.
+        certify: as for `regions`; other than ``none``, the partition and equality at all vertices are then proved over ℚ.
+
+    Returns:
+        `Shallow`, with ``certificate`` None for ``certify="none"``.
+
+    Raises:
+        UnsupportedError: mode ``finite`` on an unbounded domain, or what `regions` refuses.
+
+    Reference: villani2023.
+
+    Example:
+        >>> from theodolite.theory.piecewise.domains import box
+        >>> net = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1)).double()
+        >>> with torch.no_grad():
+        ...     _ = net[0].weight.copy_(torch.tensor([[1.0], [-1.0]])), net[0].bias.zero_()
+        ...     _ = net[2].weight.fill_(1.0), net[2].bias.zero_()            # |x|
+        >>> flat = to_shallow(net, box(-1, 1, dim=1), certify="exact")
+        >>> flat(torch.tensor([[-0.5], [0.25]])).tolist(), bool(flat.certificate)
+        ([[0.5], [0.25]], True)
+    """
+    if mode not in ("exact", "paper", "finite"):
+        raise ArgumentError(f"mode must be 'exact', 'paper' or 'finite', got {mode!r}")
+    found = model if isinstance(model, Regions) else regions(model, domain, certify=certify)
+    found._need_all("a shallow network")
+    if mode == "finite" and found.domain is None:
+        raise UnsupportedError("mode='finite' needs a bounded domain, on which the margin M bounds the network; use mode='exact'")
+    certificate = None
+    if certify != "none":
+        found._need_vertices("a certificate")
+        certificate = certify_regions(found)
+    return Shallow(FacetTable.of(found, oriented=mode != "finite"), mode, certificate)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MergedRegions:
+    """Connected unions of regions on which the network is one affine map.
+
+    Attributes:
+        regions: the activation regions.
+        labels: (R,): the union that each of them belongs to.
+    """
+
+    regions: Regions
+    labels: Array
+
+    @property
+    def count(self) -> int:
+        """Number of connected linear pieces: at most the number of activation regions, at least the number of distinct maps."""
+        return int(self.labels.max(initial=-1)) + 1
+
+    @cached_property
+    def groups(self) -> list[Array]:
+        """The regions of each union."""
+        order = np.argsort(self.labels, kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.labels))[:-1])
+
+    @property
+    def affine(self) -> tuple[Array, Array]:
+        """A (count, outputs, d) and b (count, outputs)."""
+        first = np.array([g[0] for g in self.groups])
+        weight, bias = self.regions.affine
+        return weight[first], bias[first]
+
+    @property
+    def volumes(self) -> Array:
+        """Volume of each union."""
+        return np.bincount(self.labels, weights=self.regions.volumes)
+
+    def __repr__(self) -> str:
+        return f"{self.count} connected linear pieces from {self.regions.count} activation regions"
+
+
+def merge_regions(found: Regions) -> MergedRegions:
+    """Join neighbouring regions with the same affine map: a switch that flips between them makes no difference.
+
+    Activation regions, distinct affine maps and connected pieces are three numbers: ``count``, ``pieces`` and the count of this.
+
+    Args:
+        found: from `regions`.
+
+    Example:
+        >>> from theodolite.theory.piecewise.domains import box
+        >>> net = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1)).double()
+        >>> with torch.no_grad():
+        ...     _ = net[0].weight.copy_(torch.tensor([[1.0], [1.0]])), net[0].bias.copy_(torch.tensor([0.0, -0.5]))
+        ...     _ = net[2].weight.copy_(torch.tensor([[1.0, 0.0]]))          # the second neuron is not read
+        >>> merge_regions(regions(net, box(-1, 1, dim=1)))
+        2 connected linear pieces from 3 activation regions
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = found.neighbours
+    classes = found.map_classes
+    same = pairs[classes[pairs[:, 0]] == classes[pairs[:, 1]]]
+    graph = coo_matrix((np.ones(len(same)), (same[:, 0], same[:, 1])), shape=(found.count,) * 2)
+    return MergedRegions(found, connected_components(graph, directed=False)[1].astype(int))
+
+
+def dead_neurons(model: nn.Module | Regions, domain: Domain | None = None) -> Array:
+    """Pattern columns (neurons) that are off on the whole domain, exactly: nowhere in it is their pre-activation positive.
+
+    Args:
+        model: a network, or its `Regions`.
+        domain: where, as for `regions`.
+    """
+    return (model if isinstance(model, Regions) else regions(model, domain)).dead
+
+
+def always_on_neurons(model: nn.Module | Regions, domain: Domain | None = None) -> Array:
+    """Pattern columns (neurons) that are on in all regions of the domain: they act as linear units there."""
+    return (model if isinstance(model, Regions) else regions(model, domain)).always_on
+
+
+class Simplified(nn.Sequential):
+    """A chain without the neurons that are constant on a domain.
+
+    Attributes:
+        removed: for every hidden layer, by its position in the original chain, the neurons that were removed.
+    """
+
+    removed: dict[int, list[int]]
+
+
+def simplify(model: nn.Module, domain: Domain | None) -> Simplified:
+    """The network without its neurons whose output is constant on the domain, exactly the same function there.
+
+    Dead ReLUs go; so do saturated hard activations and neurons without inputs. A constant other than zero moves into the next bias
+    (rounded once). Neurons that are always on are linear, not constant, and stay.
+
+    Args:
+        model: a chain (`torch.nn.Sequential`) of Linear layers and elementwise activations.
+        domain: where, as for `regions`.
+
+    Returns:
+        A new chain; the given one is left alone.
+
+    Raises:
+        UnsupportedError: the model is not such a chain.
+
+    Example:
+        >>> from theodolite.theory.piecewise.domains import box
+        >>> net = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1)).double()
+        >>> with torch.no_grad():
+        ...     _ = net[0].weight.copy_(torch.tensor([[1.0], [1.0]])), net[0].bias.copy_(torch.tensor([0.0, -3.0]))
+        >>> simplify(net, box(-1, 1, dim=1)).removed
+        {0: [1]}
+    """
+    import copy
+
+    layers = list(model) if type(model) is nn.Sequential else []
+    linear = [k for k, m in enumerate(layers) if isinstance(m, nn.Linear)]
+    for k, module in enumerate(layers):
+        if not isinstance(module, nn.Linear) and list(module.parameters()):
+            raise UnsupportedError(f"simplify takes chains of Linear and elementwise activations, got {type(module).__name__} at {k}")
+        if isinstance(module, (nn.Flatten, nn.MaxPool1d, nn.MaxPool2d)):
+            raise UnsupportedError(f"simplify takes chains of Linear and elementwise activations, got {type(module).__name__} at {k}")
+    if not linear:
+        raise UnsupportedError(f"simplify takes an nn.Sequential of Linear layers and activations, got {type(model).__name__}")
+    found = regions(model, domain)
+    found._need_all("a simplification")
+    simplified = Simplified(*(copy.deepcopy(m) for m in layers))
+    simplified.train(model.training)
+    simplified.removed = {}
+    constants = _constants(found)
+    for position, here in enumerate(linear[:-1]):
+        after = linear[position + 1]
+        if after == here + 1:
+            continue  # no activation between the two: nothing switches
+        value = constants.pop(0)
+        gone = np.isfinite(value)
+        if gone.any():
+            if gone.all():
+                gone[0] = False  # a layer of width zero is no layer
+            simplified.removed[here] = [int(j) for j in np.flatnonzero(gone)]
+            _remove(simplified[here], simplified[after], gone, value)
+    return simplified
+
+
+def _constants(found: Regions) -> list[Array]:
+    """For every activation layer, the value of each neuron that is constant on the domain; NaN for the others."""
+    out = []
+    for index, (low, high) in found.program.columns.items():
+        step = found.program.steps[index]
+        assert isinstance(step, Switching)
+        pieces = found.patterns[:, low:high].reshape(found.count, step.size, -1).sum(axis=2)
+        entry = np.arange(step.size)
+        same = (pieces == pieces[0]).all(axis=0) & (step.slopes[entry, pieces[0]] == 0)
+        value = np.where(same, step.offsets[entry, pieces[0]], np.nan)
+        before = found.program.steps[index - 1]
+        weight = getattr(before, "weights", (None,))[0]
+        if isinstance(weight, np.ndarray):  # neurons that read nothing
+            silent = ~weight.any(axis=1)
+            constant = step.maps(before.bias[None, None, :], step.bits(before.bias[None]))[0, 0]  # type: ignore[union-attr]
+            value = np.where(silent, constant, value)
+        out.append(value)
+    return out
+
+
+@torch.no_grad()
+def _remove(here: Any, after: Any, gone: Array, value: Array) -> None:
+    keep = torch.from_numpy(np.flatnonzero(~gone))
+    moved = torch.from_numpy(np.where(gone, np.nan_to_num(value), 0.0)).to(after.weight)
+    shift = after.weight @ moved
+    if after.bias is not None:
+        after.bias = nn.Parameter(after.bias + shift, requires_grad=after.bias.requires_grad)
+    elif bool(shift.any()):
+        after.bias = nn.Parameter(shift)
+    here.weight = nn.Parameter(here.weight[keep].clone())
+    if here.bias is not None:
+        here.bias = nn.Parameter(here.bias[keep].clone())
+    here.out_features = len(keep)
+    after.weight = nn.Parameter(after.weight[:, keep].clone())
+    after.in_features = len(keep)

@@ -1,0 +1,192 @@
+"""The half-spaces of a partition, each once, and which of them bound which region; in float64 and in exact arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from theodolite.core.errors import ArgumentError
+from theodolite.theory.piecewise.cells import PAIR
+from theodolite.theory.piecewise.exactcells import ExactChart
+from theodolite.theory.piecewise.program import Array
+from theodolite.theory.piecewise.regions import Regions
+
+__all__ = ["FacetTable"]
+
+
+@dataclass(frozen=True, eq=False)
+class FacetTable:
+    """Half-spaces a·x + c of the regions' facets inside the domain.
+
+    Attributes:
+        regions: the partition.
+        rows: (h, d + 1), distinct.
+        region: (E,): for every pair of a region and one of its half-spaces, the region …
+        row: (E,): … and the half-space.
+        required: (E,): 1 where the region needs a·x + c > 0, −1 where it needs a·x + c ≤ 0.
+        sources: (h,): a facet of the regions' cells from which each half-space comes.
+        turned: (h,): −1 where the half-space is that facet's row with its sign changed, else 1.
+    """
+
+    regions: Regions
+    rows: Array
+    region: Array
+    row: Array
+    required: Array
+    sources: Array
+    turned: Array
+    _exact: dict[Any, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, regions: Regions, oriented: bool) -> FacetTable:
+        """The table of a partition.
+
+        Args:
+            regions: a complete partition.
+            oriented: turn every half-space so that its regions satisfy a·x + c ≤ 0 (a hyperplane used from both sides then
+                appears twice); otherwise each hyperplane stands once, as the deep network computes it.
+        """
+        cells = regions.cells
+        inner = np.flatnonzero(cells.labels >= 0)
+        if not regions.has_vertices:
+            kept = np.concatenate([np.asarray(regions._needed(i), int) + cells.facet_starts[i] for i in range(regions.count)])
+            inner = np.intersect1d(inner, kept)
+        owner = np.repeat(np.arange(regions.count), np.diff(cells.facet_starts))[inner]
+        raw = cells.facets[inner, : regions.dim + 1]
+        facing = regions._oriented[inner]
+        above = np.where((facing == -raw).all(axis=1) & (raw != 0).any(axis=1), 1, -1)  # a·x + c ≥ 0 inside
+        # a maximum's facet is stored as winner minus loser by its winner, and the other way round across it
+        column, partner = cells.labels[inner] % PAIR, cells.labels[inner] // PAIR - 1
+        swap = (partner >= 0) & (partner < column)
+        base = np.where(swap[:, None], -raw, raw)
+        above = np.where(swap, -above, above)
+        chosen = np.where(above[:, None] > 0, -base, base) if oriented else base
+        first, second = np.where(swap, partner, column), np.where(swap, column, partner)
+        key = np.concatenate([chosen + 0.0, first[:, None], second[:, None], regions.charts[owner][:, None]], axis=1)
+        _, source, row = np.unique(key, axis=0, return_index=True, return_inverse=True)
+        row = row.reshape(-1)
+        turned = np.where((chosen[source] == raw[source]).all(axis=1), 1, -1)
+        order = np.lexsort((row, owner))
+        return cls(regions, chosen[source], owner[order], row[order], above[order].astype(np.float64), inner[source], turned)
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return self.regions.dim
+
+    @property
+    def count(self) -> int:
+        """Number of regions."""
+        return self.regions.count
+
+    @property
+    def affine(self) -> tuple[Array, Array]:
+        """A (R, outputs, d) and b (R, outputs)."""
+        return self.regions.affine
+
+    @cached_property
+    def margin(self) -> float:
+        """A power of two above |A_i x + b_i| for all regions i and all x of the domain."""
+        domain = self.regions.domain
+        if domain is None:
+            return math.inf
+        corners = np.concatenate([c.corners for c in domain.charts])
+        weight, bias = self.affine
+        largest = (np.abs(weight) @ np.abs(corners).max(axis=0) + np.abs(bias)).max()
+        return float(2.0 ** np.ceil(np.log2(max(float(largest), 2.0**-40)) + 1))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What each half-space is, in words."""
+        labels = self.regions.cells.labels[self.sources]
+        return [self.regions.program.column_name(int(label % PAIR)) for label in labels]
+
+    # exact arithmetic --------------------------------------------------------------------------------------------------------
+
+    def _charts(self) -> list[ExactChart]:
+        if "charts" not in self._exact:
+            domain = self.regions.domain
+            if domain is None:
+                raise ArgumentError("exact evaluation needs a bounded domain; pass a box instead of None")
+            self._exact["charts"] = [ExactChart(self.regions.program, chart) for chart in domain.charts]
+        return self._exact["charts"]
+
+    def _exact_row(self, k: int) -> tuple[int, ...]:
+        """Half-space k over ℤ, up to a positive factor."""
+        if ("row", k) not in self._exact:
+            facet = self.sources[k]
+            owner = int(np.searchsorted(self.regions.cells.facet_starts, facet, side="right") - 1)
+            values = self._region_maps(owner)
+            row = self._charts()[self.regions.charts[owner]].facet_row(int(self.regions.cells.labels[facet]), values)
+            self._exact["row", k] = tuple(int(self.turned[k]) * int(x) for x in row)
+        return self._exact["row", k]
+
+    def _region_maps(self, i: int) -> Any:
+        return self._charts()[self.regions.charts[i]].maps(self.regions.patterns[i].astype(np.uint8))
+
+    def evaluate(self, points: Sequence[Sequence[Any]], mode: str) -> list[list[Fraction]]:
+        """The three-layer network over ℚ; see `Shallow.rational`."""
+        return [self._evaluate_at(_fractions(point, self.dim), mode) for point in points]
+
+    def evaluate_deep(self, points: Sequence[Sequence[Any]]) -> list[list[Fraction]]:
+        """The deep network over ℚ at the same points of the domain."""
+        found = []
+        for point in points:
+            fractions = _fractions(point, self.dim)
+            chart = self._charts()[self._chart_of(fractions)]
+            unit = math.lcm(*(f.denominator for f in fractions))
+            vertex = (*(int(f * unit) for f in fractions), unit)
+            start, scale = chart.rational.at(chart.start, vertex)
+            values, _ = chart.rational.evaluate(start, scale)
+            array, exponent = values[len(chart.program.steps)]
+            found.append([Fraction(int(v), scale << exponent) for v in array[:, 0]])
+        return found
+
+    def _chart_of(self, point: list[Fraction]) -> int:
+        return min(max(math.floor(point[0]), 0), len(self._charts()) - 1) if len(self._charts()) > 1 else 0
+
+    def _signs(self, point: list[Fraction]) -> Array:
+        """Exact signs of all half-spaces at a point: from floats where their error bound allows, else over ℤ."""
+        p = np.array([float(f) for f in point])
+        values = self.rows[:, :-1] @ p + self.rows[:, -1]
+        errors = self.regions.cells.facets[self.sources, -1] + 1e-14 * (np.abs(self.rows[:, :-1]) @ np.abs(p) + np.abs(self.rows[:, -1]))
+        signs = np.sign(values).astype(int)
+        unit = math.lcm(*(f.denominator for f in point))
+        integers = [int(f * unit) for f in point] + [unit]
+        for k in np.flatnonzero(np.abs(values) <= errors):
+            total = sum(a * x for a, x in zip(self._exact_row(int(k)), integers, strict=True))
+            signs[k] = (total > 0) - (total < 0)
+        return signs
+
+    def _evaluate_at(self, point: list[Fraction], mode: str) -> list[Fraction]:
+        signs = self._signs(point)
+        if mode == "finite":
+            off = np.where(self.required > 0, signs[self.row] <= 0, signs[self.row] > 0)
+        else:
+            off = signs[self.row] > 0
+        violated = np.bincount(self.region, weights=off, minlength=self.count)
+        violated[self.regions.charts != self._chart_of(point)] = 1
+        matching = np.flatnonzero(violated == 0)
+        if mode == "exact":
+            matching = matching[:1]
+        outputs = self.regions.maps.shape[2]
+        total = [Fraction(0)] * outputs
+        for i in matching:
+            array, exponent = self._region_maps(int(i))[len(self.regions.program.steps)]
+            for o in range(outputs):
+                value = sum((int(a) * x for a, x in zip(array[o], [*point, Fraction(1)], strict=True)), start=Fraction(0))
+                total[o] += value / (1 << exponent)
+        return total
+
+
+def _fractions(point: Sequence[Any], dim: int) -> list[Fraction]:
+    values = [Fraction(int(x.p), int(x.q)) if hasattr(x, "p") else Fraction(x) if isinstance(x, (int, Fraction)) else Fraction(float(x)) for x in point]
+    if len(values) != dim:
+        raise ArgumentError(f"points must have {dim} coordinates, got {len(values)}")
+    return values

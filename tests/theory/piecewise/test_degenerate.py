@@ -1,0 +1,184 @@
+"""Arrangements that are not in general position, and inputs that are refused."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import theodolite as td
+from theodolite.maths.polyhedra import box_polytope, meet, subdivide, volume
+
+
+def layer(weights, biases, readout=None):
+    weights = np.array(weights, dtype=float)
+    readout = np.ones((1, len(weights))) if readout is None else np.array(readout, dtype=float)
+    return [(weights, np.array(biases, dtype=float)), (readout, np.zeros(len(readout)))]
+
+
+CASES = {
+    "cones: zero biases": (layer([[1, 0], [0, 1], [1, 1], [1, -1]], [0, 0, 0, 0]), 8),
+    "duplicates": (layer([[1, 0], [1, 0], [2, 0], [-1, 0]], [0, 0, 0, 0]), 2),
+    "parallels": (layer([[1, 0], [1, 0], [2, 0]], [0.5, -0.5, 0]), 4),
+    "zero rows": (layer([[0, 0], [0, 0], [1, 1]], [1, 0, 0]), 2),
+    "through a corner": (layer([[1, 1]], [2]), 1),
+    "along an edge": (layer([[1, 0], [0, 1]], [1, -1]), 1),
+    "three lines in a point, one apart": (layer([[1, 0], [0, 1], [1, 1], [1, -2]], [0, 0, 0, 0.25]), 10),
+    "nothing": (layer([[0, 0]], [0]), 1),
+}
+
+
+@pytest.mark.parametrize("certify", ["none", "filtered", "exact"])
+@pytest.mark.parametrize("name", CASES)
+def test_degenerate_lines(nets, name, certify):
+    layers, expected = CASES[name]
+    found = td.piecewise.regions(nets["chain"](layers), td.box(-1, 1, dim=2), certify=certify)
+    assert found.count == expected
+    assert abs(found.volumes.sum() - 4) < 1e-12
+    assert found.exact_volume() == 4
+    assert len(np.unique(found.patterns, axis=0)) == expected
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_small_integers_by_brute_force(nets, dim, seed):
+    """Every pattern is tried: its polytope is cut from the box in exact arithmetic, layer after layer."""
+    rng = np.random.default_rng(seed)
+    layers = []
+    for i, o in [(dim, 3), (3, 3), (3, 1)]:
+        layers.append((rng.integers(-1, 2, (o, i)).astype(float), rng.integers(-1, 2, o).astype(float)))
+    expected = brute_force(layers, dim)
+    for certify in ("none", "filtered", "exact"):
+        found = td.piecewise.regions(nets["chain"](layers), td.box(-1, 1, dim=dim), certify=certify)
+        assert {tuple(map(int, p)) for p in found.patterns} == expected
+        assert abs(found.volumes.sum() - 2**dim) < 1e-12
+
+
+def brute_force(layers, dim):
+    """Patterns with interior, by trying all 2^N of them."""
+    hidden = sum(len(b) for _, b in layers[:-1])
+    good = set()
+    for pattern in itertools.product((0, 1), repeat=hidden):
+        maps = np.concatenate([np.eye(dim), np.zeros((dim, 1))], axis=1).astype(int).astype(object)
+        part, at, possible = box_polytope([-1] * dim, [1] * dim), 0, True
+        for weight, bias in layers[:-1]:
+            rows = weight.astype(int).astype(object) @ maps
+            rows[:, -1] += bias.astype(int).astype(object)
+            bits = pattern[at : at + len(bias)]
+            at += len(bias)
+            for row, bit in zip(rows, bits, strict=True):
+                low, high = part.cut(tuple(row), "x")
+                chosen = high if bit else low
+                if chosen is None:
+                    possible = False
+                    break
+                part = chosen
+            if not possible:
+                break
+            maps = rows * np.array(bits, dtype=object)[:, None]
+        if possible:
+            good.add(pattern)
+    return good
+
+
+@pytest.mark.parametrize("certify", ["none", "filtered", "exact"])
+def test_degenerate_planes(nets, certify):
+    found = td.piecewise.regions(
+        nets["chain"](layer([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, -1, 0], [1, 0, 0]], [0] * 6)), td.box(-1, 1, dim=3), certify=certify
+    )
+    assert found.exact_volume() == 8
+    signs = np.unique(np.sign(np.random.default_rng(0).normal(size=(20000, 3)) @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, -1, 0]]).T), axis=0)
+    assert found.count == len(signs)
+
+
+def test_slivers_are_found_by_certificates_only(nets):
+    gap = 2.0**-50
+    model = nets["chain"](layer([[1, 0], [1, 0]], [0, -gap]))
+    assert td.piecewise.regions(model, td.box(-1, 1, dim=2), certify="exact").count == 3
+    filtered = td.piecewise.regions(model, td.box(-1, 1, dim=2), certify="filtered")
+    assert filtered.count == 3
+    assert filtered.exact_volume() == 4
+
+
+def test_deep_slivers_filtered_equals_exact(nets):
+    rng = np.random.default_rng(3)
+    layers = []
+    for i, o in [(2, 6), (6, 6), (6, 1)]:
+        weight = rng.integers(-2, 3, (o, i)) / 2 + rng.integers(-1, 2, (o, i)) * 2.0**-49
+        layers.append((weight, rng.integers(-2, 3, o) / 2 + rng.integers(-1, 2, o) * 2.0**-50))
+    filtered, exact = (td.piecewise.regions(nets["chain"](layers), td.box(-1, 1, dim=2), certify=c) for c in ("filtered", "exact"))
+    assert {p.tobytes() for p in filtered.bits} == {p.tobytes() for p in exact.bits}
+    assert filtered.exact_volume() == exact.exact_volume() == 4
+
+
+def test_exact_cutting_of_a_cube():
+    cube = box_polytope([0, 0, 0], [1, 1, 1])
+    parts = subdivide(cube, np.array([[1, 1, 1, -1], [1, -1, 0, 0]], dtype=object), [10, 11], [0, 0])
+    assert sorted(volume(p) for p, _ in parts) == pytest.approx([1 / 12, 1 / 12, 5 / 12, 5 / 12])
+    assert sum(volume(p) for p, _ in parts) == 1
+    assert meet([(2, 0, 0, -1), (0, 3, 0, -1), (0, 0, 5, -1)]) == (15, 10, 6, 30)
+
+
+def test_errors_say_what_is_wrong(nets):
+    model = nets["int"]((2, 4, 1), 0)
+    broken = nets["int"]((2, 4, 1), 0)
+    broken[0].weight.data[1, 0] = float("nan")
+    with pytest.raises(td.ArgumentError, match=r"0\.weight"):
+        td.piecewise.regions(broken, td.box(-1, 1, dim=2))
+    with pytest.raises(td.ArgumentError, match="takes: 2, got 3"):
+        td.piecewise.regions(model, td.box(-1, 1, dim=3))
+    with pytest.raises(td.UnsupportedError, match="unbounded"):
+        td.piecewise.regions(model, None).integral()
+    with pytest.raises(td.UnsupportedError, match="tanh"):
+        td.piecewise.regions(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), td.box(-1, 1, dim=2))
+    with pytest.raises(td.UnsupportedError, match="certify"):
+        td.piecewise.regions(model, None, certify="exact")
+    with pytest.raises(td.ArgumentError, match="domain"):
+        td.piecewise.regions(model, [(-1, 1), (-1, 1)])
+    with pytest.raises(td.ArgumentError, match="certify"):
+        td.piecewise.regions(model, td.box(-1, 1, dim=2), certify="yes")
+    with pytest.raises(td.ArgumentError, match="max_regions"):
+        td.piecewise.regions(model, td.box(-1, 1, dim=2), max_regions=0)
+    with pytest.raises(td.ArgumentError, match="output"):
+        td.piecewise.regions(model, td.box(-1, 1, dim=2), output=4)
+    with pytest.raises(td.NumericalError, match="unbounded"):
+        td.piecewise.regions(model, None).maximum()
+    with pytest.raises(td.UnsupportedError, match="one output"):
+        td.piecewise.regions(nets["int"]((2, 4, 2), 0), td.box(-1, 1, dim=2)).level_set(0.0)
+    with pytest.raises(td.UnsupportedError, match="slice2d"):
+        td.piecewise.regions(nets["int"]((3, 4, 1), 0), td.box(-1, 1, dim=3)).level_set(0.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: td.box(1, -1, dim=2),
+        lambda: td.box(0, 1),
+        lambda: td.box([0.0, 0.0], [1.0, float("nan")]),
+        lambda: td.box(0, 1, dim=0),
+        lambda: td.segment([0.0, 1.0], [0.0, 1.0]),
+        lambda: td.segment([0.0], [0.0, 1.0]),
+        lambda: td.polyline([[0.0, 1.0]]),
+        lambda: td.slice2d([0.0, 0.0], [1.0, 1.0], [2.0, 2.0]),
+        lambda: td.slice2d([0.0, 0.0], [1.0, 0.0], [0.0, 1.0], extent=-1),
+        lambda: td.polygon([[0.0, 0.0], [1.0, 0.0]]),
+        lambda: td.polygon([[0.0, 0.0], [1.0, 0.0], [0.2, 0.2], [0.0, 1.0]]),
+        lambda: td.polygon(np.array([[np.cos(4 * np.pi * k / 5), np.sin(4 * np.pi * k / 5)] for k in range(5)])),
+    ],
+)
+def test_domains_refuse_nonsense(make):
+    with pytest.raises(td.ArgumentError):
+        make()
+
+
+def test_the_model_is_left_alone(nets):
+    model = nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(), nn.Linear(6, 1)).train()
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    rng = torch.get_rng_state()
+    td.piecewise.regions(model, td.box(-1, 1, dim=2))
+    assert model.training
+    assert model[3].training
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert torch.equal(rng, torch.get_rng_state())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
