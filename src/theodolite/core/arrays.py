@@ -51,7 +51,7 @@ def as_float64(
         raise ArgumentError(f"{name} must be real, got dtype {tensor.dtype}; pass its real part or modulus")
     if not tensor.is_floating_point():
         if isinstance(value, (torch.Tensor, np.ndarray)) and tensor.ndim >= 2:
-            raise ArgumentError(f"{name} must be floating point, got dtype {tensor.dtype}; convert it with .to(torch.float64)")
+            raise ArgumentError(f"{name} must be floating point, got dtype {tensor.dtype}; convert it to float64")
         tensor = tensor.to(torch.float64)
     if ndim is not None and tensor.ndim != ndim:
         raise ArgumentError(f"{name} must have {ndim} dimensions, got shape {tuple(tensor.shape)}")

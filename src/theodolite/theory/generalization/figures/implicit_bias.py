@@ -49,8 +49,8 @@ def _decay(ax: Any, one: Any) -> None:
     for rule, color in zip(one["optimizer"].values, COLORS, strict=False):
         ax.plot(np.log10(steps), one["angle"].sel(optimizer=rule).values[1:], color=color, label=str(rule))
     ax.plot(one["log10_t"], one["flow_angle"], color=INK, linestyle="--", label="flow")
-    ax.set(yscale="log", xlabel="log₁₀ t", ylabel="angle to ŵ (rad)", title="Angle")
-    ax.set_xscale("symlog", linthresh=6)
+    ax.set(yscale="log", ylabel="angle to ŵ (rad)", title="Angle")
+    _time_axis(ax, one)
     ax.legend()
 
 
@@ -64,15 +64,25 @@ def _scaled(axes: Any, one: Any) -> None:
         values = np.exp(one["log_loss"].sel(optimizer=rule).values[1:]) * steps
         axes[0].plot(np.log10(steps), values, color=color, label=str(rule))
     axes[0].axhline(float(one["predicted_loss_times_t"]), color=MUTED, label="‖ŵ‖²/η")
-    axes[0].set(xlabel="log₁₀ t", ylabel="L · t", title="Loss × t")
+    axes[0].set(ylabel="L · t", title="Loss × t")
     axes[0].legend()
     for i, (name, label) in enumerate((("angle", "angle · log t"), ("margin_gap", "margin gap · log t"))):
         axes[1].plot(one["log10_t"], one[f"flow_{name}"] * logs, color=COLORS[i], label=label)
         axes[1].axhline(float(one[f"predicted_{name}_times_log_t"]), color=COLORS[i], linestyle=":", label="its predicted limit")
-    axes[1].set(xlabel="log₁₀ t", ylabel="× log t", title="1/log t laws", ylim=(0, None))
+    axes[1].set(ylabel="× log t", title="1/log t laws", ylim=(0, None))
     for ax in axes:
-        ax.set_xscale("symlog", linthresh=6)
+        _time_axis(ax, one)
     axes[1].legend()
+
+
+def _time_axis(ax: Any, one: Any) -> None:
+    """log10 t, linear up to a million steps, logarithmic in the decades beyond."""
+    last = float(one["log10_t"][-1])
+    ticks = [t for t in (0, 2, 4, 6, 10, 20, 50, 100, 200) if t <= last]
+    ax.set_xscale("symlog", linthresh=6)
+    ax.set_xticks(ticks, [str(t) for t in ticks])
+    ax.minorticks_off()
+    ax.set(xlim=(0, last), xlabel="log₁₀ t")
 
 
 def _scatter(ax: Any, one: Any) -> None:
@@ -159,8 +169,8 @@ def animate_separator(
         angles = np.arctan2(np.abs(directions @ across), directions @ w_hat)
         right.plot(times, angles, color=MUTED, linewidth=1.0)
         (dot,) = right.plot(times[:1], angles[:1], "o", color=COLORS[1])
-        right.set(yscale="log", xlabel="log₁₀ t", ylabel="angle to ŵ (rad)")
-        right.set_xscale("symlog", linthresh=6)
+        right.set(yscale="log", ylabel="angle to ŵ (rad)")
+        _time_axis(right, one)
 
         def show(frame: int) -> tuple[Any, ...]:
             i = chosen[frame]

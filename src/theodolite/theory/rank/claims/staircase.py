@@ -65,8 +65,8 @@ def loss_falls_where_rank_rises(data: xr.Dataset) -> Verdict:
     if len(finite) < 5:
         return undecided(f"only {len(finite)} networks show both rises and rests; five are needed")
     evidence = (
-        f"the mean fall of log loss per look is {np.median(finite):.1f}× larger where the rank rises (median of {len(finite)} networks, "
-        f"range {finite.min():.1f}–{finite.max():.1f})"
+        f"the mean fall of log loss per look is {np.median(finite):.1f}× larger where the rank rises "
+        f"(median of {len(finite)} networks, range {finite.min():.1f}–{finite.max():.1f})"
     )
     return holds(evidence) if np.median(finite) >= 2 else fails(evidence)
 
@@ -145,8 +145,9 @@ def deterministic_start_wins(data: xr.Dataset) -> Verdict:
         wins = float(loss.sel(init="deterministic").max()) < float(loss.sel(init="default").min())
         higher = float(start.sel(init="deterministic").min()) > float(start.sel(init="default").max())
         good &= wins and higher
+        rank = {init: float(start.sel(init=init).median()) for init in ("default", "deterministic")}
         parts.append(
-            f"{case}: initial rank {float(start.sel(init='default').median()):.0f} → {float(start.sel(init='deterministic').median()):.0f}, "
+            f"{case}: initial rank {rank['default']:.0f} → {rank['deterministic']:.0f}, "
             f"final loss {float(loss.sel(init='default').median()):.1e} → {float(loss.sel(init='deterministic').median()):.1e}"
         )
     return holds("; ".join(parts)) if good else fails("; ".join(parts))
@@ -168,8 +169,8 @@ def more_rank_means_lower_loss(data: xr.Dataset) -> Verdict:
         against &= float(rank.sel(init="saturated")) > float(rank.sel(init="deterministic"))
         against &= float(loss.sel(init="saturated")) > float(loss.sel(init="deterministic"))
         parts.append(
-            f"{case}: final rank {float(rank.sel(init='deterministic')):.0f} with loss {float(loss.sel(init='deterministic')):.1e} against "
-            f"final rank {float(rank.sel(init='saturated')):.0f} with loss {float(loss.sel(init='saturated')):.1e} (saturated)"
+            f"{case}: final rank {float(rank.sel(init='deterministic')):.0f} with loss "
+            f"{float(loss.sel(init='deterministic')):.1e} against final rank {float(rank.sel(init='saturated')):.0f} with loss {float(loss.sel(init='saturated')):.1e} (saturated)"
         )
     evidence = "; ".join(parts) + f"; medians over {data.sizes['seed']} seeds"
     return fails(evidence) if against else undecided(evidence)

@@ -52,7 +52,7 @@ class ResnetVsMlp(Experiment):
     eps: float = 1e-3
 
     def measure(self) -> xr.Dataset:
-        """``rank``, ``relative_rank`` over (net, seed, step, layer), ``loss``; ``conv_rank`` over (conv_net, seed, conv_step, conv_layer)."""
+        """``rank`` and ``relative_rank`` over (net, seed, step, layer), ``loss``; ``conv_rank`` over (conv_net, seed, …)."""
         import xarray as xr
 
         dense = xr.concat([self._dense(r) for r in (False, True)], "net", combine_attrs="drop_conflicts")
