@@ -21,7 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 import theodolite as td
 from theodolite.core.errors import StoreError
 
-OVER = {"a": [1.0, 2.0, 3.0], "b": range(100)}
+OVER = {"a": [1.0, 2.0, 3.0], "b": range(60)}
 
 
 def expected(name, over=OVER):
@@ -46,7 +46,7 @@ class Murderer(threading.Thread):
         self.pids, self.random, self.kills, self.over = Path(pids), random.Random(seed), 0, threading.Event()
 
     def run(self):
-        while not self.over.wait(self.random.uniform(0.05, 0.35)):
+        while not self.over.wait(self.random.uniform(0.1, 0.5)):
             known = [p for p in self.pids.iterdir() if int(p.name) != os.getpid()]
             if known:
                 victim = self.random.choice(known)
@@ -64,7 +64,7 @@ def survive(tmp_path, kills, **how):
     for attempt in range(10):
         pids = tmp_path / f"pids{attempt}"
         pids.mkdir()
-        sweep = td.Sweep(lab_cells.Slow, OVER, tmp_path / f"s{attempt}", tile=20, pids=str(pids), seconds=0.005)
+        sweep = td.Sweep(lab_cells.Slow, OVER, tmp_path / f"s{attempt}", tile=10, pids=str(pids), seconds=0.01)
         murderer = Murderer(pids, seed=attempt)
         murderer.start()
         try:

@@ -46,12 +46,14 @@ def as_float64(
     """
     import torch
 
-    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value, order="C"))  # torch takes no negative strides
+    # In C order, because torch takes no negative strides.
+    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value, order="C"))
     if tensor.is_complex():
         raise ArgumentError(f"{name} must be real, got dtype {tensor.dtype}; pass its real part or modulus")
     if not tensor.is_floating_point():
         if isinstance(value, (torch.Tensor, np.ndarray)) and tensor.ndim >= 2:
-            raise ArgumentError(f"{name} must be floating point, got dtype {tensor.dtype}; convert it to float64")
+            hint = "convert it to float64"
+            raise ArgumentError(f"{name} must be floating point, got dtype {tensor.dtype}; {hint}")
         tensor = tensor.to(torch.float64)
     if ndim is not None and tensor.ndim != ndim:
         raise ArgumentError(f"{name} must have {ndim} dimensions, got shape {tuple(tensor.shape)}")
@@ -65,10 +67,12 @@ def as_float64(
 
 def check_finite(tensor: torch.Tensor, name: str) -> None:
     """Raise `ArgumentError` naming the first non-finite entry of ``tensor``."""
+    import math
+
     import torch
 
     # One reduction instead of a mask: the sum is non-finite whenever an entry is (overflow aside, then the mask decides).
-    if bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all()):
+    if math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all()):
         return
     index = tuple((~torch.isfinite(tensor)).nonzero()[0].tolist())
     raise ArgumentError(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
         >>> sum(progress(range(4), "adding"))
         6
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     start, bar, task = time.monotonic(), None, None
     try:
@@ -43,7 +43,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
             bar.stop()
 
 
-def _bar(description: str, total: int | None):
+def _bar(description: str, total: int | None) -> tuple[Any, Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

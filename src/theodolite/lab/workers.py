@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import atexit
-import multiprocessing
 import os
 import pickle
 import queue
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from theodolite.core.errors import ArgumentError
@@ -104,6 +104,7 @@ class Workers(Executor):
     The standard library's pool fails as a whole when one process dies, and does not say which task it was. Here each process has
     a thread of this one that hands it a task at a time and waits, so that the guilty task is known and only its process replaced.
     Processes start when first needed. They end when this object is shut down, or, by themselves, when this process is gone.
+    They do not import the main script; what is defined there travels by value, with cloudpickle.
 
     Args:
         count: number of processes.
@@ -122,7 +123,6 @@ class Workers(Executor):
         self._environment = {**ONE_THREAD, **(environment or {})}
         self._tasks: queue.SimpleQueue[tuple[Future[Any], bytes] | None] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self._lock = threading.Lock()
         self._processes: dict[int, Any] = {}
         self._threads = [threading.Thread(target=self._attend, args=(i,), daemon=True) for i in range(count)]
         for thread in self._threads:
@@ -173,46 +173,41 @@ class Workers(Executor):
 
     def _attend(self, index: int) -> None:
         """The life of one worker's thread: take a task, have a living process, send, wait, answer."""
-        process, pipe = None, None
+        process = None
         while (item := self._tasks.get()) is not None:
             future, packed = item
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                if process is None or pipe is None or not process.is_alive():
-                    process, pipe = self._start(index)
-                pipe.send_bytes(packed)
-                good, value = pickle.loads(pipe.recv_bytes())
+                if process is None or process.poll() is not None:
+                    process = self._start(index)
+                _send(process.stdin, packed)
+                good, value = pickle.loads(_receive(process.stdout))
             except (EOFError, OSError):
                 how = _how_it_ended(process)
-                process, pipe = None, None
+                process = None
                 future.set_exception(WorkerDied(f"its worker process {how}"))
             except Exception as error:
                 future.set_exception(error)
             else:
                 (future.set_result if good else future.set_exception)(value)
             del item, future
-        if pipe is not None and process is not None:
-            pipe.close()
-            process.join()
+        if process is not None:
+            process.stdin.close()
+            process.wait()
+            process.stdout.close()
 
-    def _start(self, index: int) -> tuple[Any, Any]:
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        environment = {**self._environment, **_device(index)}
-        # A spawned process inherits the environment as it is at that moment: one start at a time, and then put back.
-        with self._lock:
-            before = {name: os.environ.get(name) for name in environment}
-            os.environ.update(environment)
-            try:
-                process = context.Process(target=_serve, args=(there,), name=f"theodolite-worker-{index}")
-                process.start()
-                self._processes[index] = process
-            finally:
-                for name, value in before.items():
-                    os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        there.close()
-        return process, here
+    def _start(self, index: int) -> Any:
+        environment = {**os.environ, **self._environment, **_device(index)}
+        # Not multiprocessing's spawn, which imports the main script again: here a script needs no guard, and starts faster.
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from theodolite.lab.workers import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**environment, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+        )
+        self._processes[index] = process
+        return process
 
 
 def _device(index: int) -> dict[str, str]:
@@ -231,23 +226,45 @@ def _device(index: int) -> dict[str, str]:
 def _how_it_ended(process: Any) -> str:
     if process is None:
         return "could not be started"
-    process.join(5.0)
-    code = process.exitcode
-    if code is None:
+    try:
+        code = process.wait(5.0)
+    except subprocess.TimeoutExpired:
         process.kill()
         return "closed its pipe and was killed"
+    finally:
+        process.stdout.close()
+        with suppress(OSError):
+            process.stdin.close()
     if code < 0:
         return f"was killed by signal {-code} ({signal.Signals(-code).name})"
     return f"ended with exit code {code}"
 
 
-def _serve(pipe: Any) -> None:
-    """The life of a worker process: one task after another, until the pipe is closed from the other end."""
+def _send(pipe: Any, data: bytes) -> None:
+    pipe.write(len(data).to_bytes(8, "little") + data)
+    pipe.flush()
+
+
+def _receive(pipe: Any) -> bytes:
+    header = pipe.read(8)
+    data: bytes = pipe.read(int.from_bytes(header, "little")) if len(header) == 8 else b""
+    if len(header) < 8 or len(data) < int.from_bytes(header, "little"):
+        raise EOFError
+    return data
+
+
+def serve() -> None:
+    """The life of a worker process: one task after another from standard input, until it is closed from the other end."""
     # Ctrl-C goes to all processes of a terminal; the parent decides what it means, the worker finishes its task.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tasks, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    # What an experiment prints goes where errors go; what it reads is empty.
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
     while True:
         try:
-            packed = pipe.recv_bytes()
+            packed = _receive(tasks)
         except (EOFError, OSError):
             return
         try:
@@ -256,7 +273,7 @@ def _serve(pipe: Any) -> None:
         except Exception as error:
             answer = _packed_error(error)
         try:
-            pipe.send_bytes(answer)
+            _send(answers, answer)
         except OSError:
             return
 
@@ -274,10 +291,10 @@ def _pack(task: Any) -> bytes:
     """``task`` pickled; with cloudpickle, where that is installed, for what was defined in ``__main__`` or in a function."""
     try:
         packed = pickle.dumps(task)
-        # A script is imported again by its workers; a prompt or a notebook cannot be.
-        if b"__main__" not in packed or hasattr(sys.modules["__main__"], "__file__"):
+        # The main module of a worker is another one.
+        if b"__main__" not in packed:
             return packed
-        failure: Exception = AttributeError("defined at a prompt")
+        failure: Exception = AttributeError("it refers to the main script or prompt")
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         failure = error
     try:

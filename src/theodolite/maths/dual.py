@@ -169,31 +169,29 @@ class _Mehler:
 
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
-        self.coefficients: dict[tuple[float, float], tuple[Array, bool]] = {}
+        self.coefficients: dict[tuple[float, ...], tuple[Array, bool]] = {}
 
-    def _of(self, q1: float, q2: float) -> tuple[Array, bool]:
-        """Coefficients at both variances, to one number of terms: a series cut short would spoil the product's tail."""
-        if (q1, q2) not in self.coefficients:
-            if len(self.coefficients) > 2048:
+    def _of(self, q: tuple[float, ...]) -> tuple[Array, bool]:
+        """Coefficients at all variances to one number of terms: a series cut short would spoil the tails of products."""
+        if q not in self.coefficients:
+            if len(self.coefficients) > 512:
                 self.coefficients.clear()
-            self.coefficients[q1, q2] = hermite_coefficients(self.activation, np.array([q1, q2]))
-        return self.coefficients[q1, q2]
+            positive = min(q) > 0
+            self.coefficients[q] = hermite_coefficients(self.activation, np.array(q)) if positive else (np.zeros((1, 1)), False)
+        return self.coefficients[q]
 
     def _sum(self, q1: Array, q2: Array, c: Array, *, slope: bool) -> Array:
-        flat = [np.ravel(a) for a in (q1, q2, c)]
-        out = np.empty(flat[2].size)
-        pairs, index = np.unique(np.stack(flat[:2], 1), axis=0, return_inverse=True)
-        for k, (v1, v2) in enumerate(pairs):
-            at = index.ravel() == k
-            (a, b), converged = self._of(float(v1), float(v2)) if min(v1, v2) > 0 else (np.zeros((2, 1)), False)
-            if not converged:
-                fallback = _slope_quadrature if slope else _quadrature
-                out[at] = fallback(self.activation, np.full(at.sum(), v1), np.full(at.sum(), v2), flat[2][at])
-                continue
-            if slope:
-                a, b = slope_coefficients(np.stack([a, b]), np.array([v1, v2]))
-            out[at] = np.polynomial.polynomial.polyval(flat[2][at], a * b)
-        return out.reshape(np.shape(c))
+        u, v, corr = (np.ravel(a) for a in (q1, q2, c))
+        distinct, index = np.unique(np.concatenate([u, v]), return_inverse=True)
+        a, converged = self._of(tuple(map(float, distinct)))
+        if not converged:
+            fallback = _slope_quadrature if slope else _quadrature
+            return fallback(self.activation, q1, q2, c)
+        if slope:
+            a = slope_coefficients(a, distinct)
+        i, j = index[: len(u)], index[len(u) :]
+        coefficients = a[0] * a[0] if len(distinct) == 1 else (a[i] * a[j]).T
+        return np.asarray(np.polynomial.polynomial.polyval(corr, coefficients, tensor=False)).reshape(np.shape(c))
 
     def value(self, q1: Array, q2: Array, c: Array) -> Array:
         return self._sum(q1, q2, c, slope=False)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import torch
 
-from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError
 
 __all__ = ["Spectrum", "gram", "gram_spectrum", "singular_spectrum", "weighted"]
 
 #: Safety factor on the rounding model u·n·λ_1 of a symmetric eigen-solve.
 SAFETY = 8.0
+EPS = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,12 @@ def gram(scaled: torch.Tensor) -> torch.Tensor:
 
 
 def gram_spectrum(matrix: torch.Tensor, feature_dtype: torch.dtype = torch.float64) -> Spectrum:
-    """Spectrum of mass matrices (…, n, n) by a symmetric eigen-solve, negative rounding clamped to zero."""
-    matrix = as_float64(matrix, "matrix", at_least=2)
-    n = matrix.shape[-1]
-    if matrix.shape[-2] != n:
-        raise ArgumentError(f"matrix must be square, got shape {tuple(matrix.shape)}")
-    eigenvalues = torch.linalg.eigvalsh(matrix).flip(-1).clamp_min(0)
-    trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
-    floor = SAFETY * torch.finfo(torch.float64).eps * n * eigenvalues[..., 0]
-    return Spectrum(eigenvalues, _feature_rounding(feature_dtype) * trace.sqrt(), floor)
+    """Spectrum of float64 mass matrices (…, n, n) by a symmetric eigen-solve, negative rounding clamped to zero."""
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.dtype != torch.float64:
+        raise ArgumentError(f"matrix must be square and float64, got shape {tuple(matrix.shape)} of {matrix.dtype}")
+    eigenvalues = torch.linalg.eigvalsh(matrix).clamp_min_(0).flip(-1)
+    floor = eigenvalues[..., 0] * (SAFETY * EPS * matrix.shape[-1])
+    return Spectrum(eigenvalues, _feature_error(eigenvalues, feature_dtype), floor)
 
 
 def singular_spectrum(scaled: torch.Tensor, feature_dtype: torch.dtype = torch.float64) -> Spectrum:
@@ -94,12 +91,14 @@ def singular_spectrum(scaled: torch.Tensor, feature_dtype: torch.dtype = torch.f
     samples, n = scaled.shape[-2:]
     square = torch.linalg.qr(scaled, mode="r").R if samples > n else scaled
     sigma = torch.linalg.svdvals(square)
-    trace = (sigma**2).sum(-1)
-    error = _feature_rounding(feature_dtype) * trace.sqrt() + SAFETY * torch.finfo(torch.float64).eps * n**0.5 * sigma[..., 0]
+    error = _feature_error(sigma**2, feature_dtype) + SAFETY * EPS * n**0.5 * sigma[..., 0]
     if samples < n:
         sigma = torch.cat([sigma, sigma.new_zeros((*sigma.shape[:-1], n - samples))], -1)
-    return Spectrum(sigma**2, error, torch.zeros_like(trace))
+    return Spectrum(sigma**2, error, torch.zeros_like(error))
 
 
-def _feature_rounding(dtype: torch.dtype) -> float:
-    return 0.0 if dtype == torch.float64 else torch.finfo(dtype).eps / 2
+def _feature_error(eigenvalues: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Bound on the error of singular values from rounding the features to ``dtype``: u ‖A‖_F."""
+    if dtype == torch.float64:
+        return torch.zeros_like(eigenvalues[..., 0])
+    return torch.finfo(dtype).eps / 2 * eigenvalues.sum(-1).sqrt()

@@ -105,7 +105,7 @@ class ConvBlock(nn.Module):
 
 
 class ConvResNet(nn.Module):
-    """A small convolutional residual network: stem, one block per entry of ``channels`` (stride 2 where they grow), average pool, linear.
+    """A small convolutional residual network: stem, a block per entry of ``channels`` (stride 2 where they grow), average pool, linear.
 
     Args:
         channels: channels of each block.
@@ -123,8 +123,7 @@ class ConvResNet(nn.Module):
         self.stem = nn.Conv2d(1, channels[0], 3, padding=1)
         sizes = [channels[0], *channels]
         self.blocks = nn.ModuleList(
-            ConvBlock(i, o, kind, stride=1 if i == o else 2, residual=residual)
-            for i, o in pairwise(sizes)
+            ConvBlock(i, o, kind, stride=1 if i == o else 2, residual=residual) for i, o in pairwise(sizes)
         )
         self.head = nn.Linear(channels[-1], classes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,15 +33,16 @@ class Activation:
     function: Callable[[Tensor], Tensor]
     slope: Slope | None
 
-    def apply(self, z: Tensor) -> Tensor:
-        """σ(z), in place if torch can do that; ``z`` may be overwritten."""
-        change = IN_PLACE.get(self.name) if self.slope is not None else None
-        return self.function(z) if change is None else change(z)
+    def forward(self, z: Tensor, out: Tensor) -> Tensor:
+        """σ(z), written into ``out`` (which may be ``z``) where torch can do that, else a new tensor."""
+        into = _FORWARD_INTO.get(self.name) if self.slope is not None else None
+        return self.function(z) if into is None else into(z, out)
 
-    def backward(self, upstream: Tensor, z: Tensor, h: Tensor) -> Tensor:
-        """Upstream gradient times σ'(z)."""
+    def backward(self, upstream: Tensor, z: Tensor, h: Tensor, out: Tensor | None = None) -> Tensor:
+        """Upstream gradient times σ'(z), written into ``out`` (which may be ``upstream``) where torch can do that."""
         if self.slope is not None:
-            return self.slope(z, h).mul_(upstream)
+            into = _BACKWARD_INTO.get(self.name) if out is not None else None
+            return self.slope(z, h).mul_(upstream) if into is None else into(upstream, z, h, out)
         if torch.compiler.is_compiling():
             pulled: Tensor = torch.func.vjp(self.function, z)[1](upstream)[0]
             return pulled
@@ -95,17 +97,34 @@ SLOPES: dict[str, Slope] = {
     "gaussian": lambda z, h: -2 * z * h,
     "identity": lambda z, h: torch.ones_like(z),
 }
-#: The same in place, where torch has it: evaluation in preallocated blocks.
-IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": Tensor.relu_,
-    "tanh": Tensor.tanh_,
-    "sigmoid": Tensor.sigmoid_,
-    "erf": Tensor.erf_,
-    "sin": Tensor.sin_,
-    "cos": Tensor.cos_,
-    "abs": Tensor.abs_,
-    "square": Tensor.square_,
-    "identity": lambda z: z,
+#: From so many elements on, the compiled tanh is worth its call.
+MANY = 1 << 13
+
+
+def _tanh_into(z: Tensor, out: Tensor) -> Tensor:
+    if z.device.type == "cpu" and z.numel() >= MANY and z.is_contiguous() and out.is_contiguous():
+        from theodolite.train.kernels.vector import tanh_into
+
+        return tanh_into(z, out)
+    return torch.tanh(z, out=out)
+
+
+_FORWARD_INTO: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "relu": lambda z, out: torch.clamp_min(z, 0, out=out),
+    "tanh": _tanh_into,
+    "sigmoid": lambda z, out: torch.sigmoid(z, out=out),
+    "erf": lambda z, out: torch.erf(z, out=out),
+    "sin": lambda z, out: torch.sin(z, out=out),
+    "cos": lambda z, out: torch.cos(z, out=out),
+    "abs": lambda z, out: torch.abs(z, out=out),
+    "square": lambda z, out: torch.square(z, out=out),
+}
+_aten = torch.ops.aten
+_BACKWARD_INTO: dict[str, Callable[[Tensor, Tensor, Tensor, Any], Tensor]] = {
+    "relu": lambda g, z, h, out: _aten.threshold_backward.grad_input(g, z, 0, grad_input=out),
+    "tanh": lambda g, z, h, out: _aten.tanh_backward.grad_input(g, h, grad_input=out),
+    "sigmoid": lambda g, z, h, out: _aten.sigmoid_backward.grad_input(g, h, grad_input=out),
+    "identity": lambda g, z, h, out: g,
 }
 _MODULES: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

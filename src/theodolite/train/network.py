@@ -11,7 +11,7 @@ from torch import Tensor
 from theodolite.train.activations import Activation, find_activation
 from theodolite.train.spec import MLPSpec
 
-__all__ = ["Network", "Pass"]
+__all__ = ["Network", "Pass", "Workspace"]
 
 #: Up to this many inputs a layer is computed by broadcasting: a batched product with so short an inner side is slower.
 SHORT = 3
@@ -32,6 +32,28 @@ class Pass:
     activations: list[Tensor]
     features: list[Tensor]
     outputs: Tensor
+
+
+class Workspace:
+    """Buffers for the forward and backward pass of C members on N samples, reused from step to step.
+
+    Large temporaries would be fresh memory mappings, whose page faults cost more than the arithmetic.
+
+    Args:
+        spec: the specification.
+        members: C.
+        samples: N.
+        like: a tensor of the right dtype and device.
+    """
+
+    def __init__(self, spec: MLPSpec, members: int, samples: int, like: Tensor) -> None:
+        hidden = [like.new_empty(members, samples, n) for n in spec.widths[1:-1]]
+        self.z = [*hidden, like.new_empty(members, samples, spec.widths[-1])]
+        self.s = [torch.empty_like(z) for z in hidden]
+        self.h = [torch.empty_like(z) if skip else None for z, skip in zip(hidden, spec.skips, strict=False)]
+        self.below = [torch.empty_like(z) for z in hidden]
+        self.weights = [like.new_empty(members, n_in, n_out) for n_in, n_out in zip(spec.widths, spec.widths[1:], strict=False)]
+        self.biases = [like.new_empty(members, n) for n in spec.widths[1:]]
 
 
 class Network:
@@ -65,26 +87,34 @@ class Network:
         if w.shape[-1] <= SHORT:
             if c != 1:
                 w = w * c
-            z = torch.mul(h[:, :, 0, None], w[:, None, :, 0], out=out)
+            if bias_at is None:
+                z = torch.mul(h[:, :, 0, None], w[:, None, :, 0], out=out)
+            else:
+                b = params[bias_at][:, None, :]
+                z = torch.addcmul(b if cb == 1 else b * cb, h[:, :, 0, None], w[:, None, :, 0], out=out)
             for j in range(1, w.shape[-1]):
                 z = torch.addcmul(z, h[:, :, j, None], w[:, None, :, j], out=out)
-            return z if bias_at is None else z.add_(params[bias_at][:, None, :], alpha=cb)
+            return z
         h = h.expand(w.shape[0], -1, -1)
         if bias_at is None:
             z = torch.bmm(h, w.transpose(1, 2), out=out)
             return z if c == 1 else z.mul_(c)
         return torch.baddbmm(params[bias_at][:, None, :], h, w.transpose(1, 2), beta=cb, alpha=c, out=out)
 
-    def forward(self, params: Sequence[Tensor], x: Tensor) -> Pass:
-        """All layers on inputs x (1 or C, N, d)."""
+    def forward(self, params: Sequence[Tensor], x: Tensor, work: Workspace | None = None) -> Pass:
+        """All layers on inputs x (1 or C, N, d); the results lie in ``work`` if given."""
         zs, activations, features = [], [], [x]
         for layer in range(self.spec.depth - 1):
-            z = self.affine(layer, params, features[-1])
-            s = self.activation.function(z)
+            z = self.affine(layer, params, features[-1], None if work is None else work.z[layer])
+            s = self.activation.function(z) if work is None else self.activation.forward(z, work.s[layer])
             zs.append(z)
             activations.append(s)
-            features.append(features[-1] + s if self.skips[layer] else s)
-        return Pass(zs, activations, features, self.affine(self.spec.depth - 1, params, features[-1]))
+            if self.skips[layer]:
+                features.append(torch.add(features[-1], s, out=None if work is None else work.h[layer]))
+            else:
+                features.append(s)
+        last = self.spec.depth - 1
+        return Pass(zs, activations, features, self.affine(last, params, features[-1], None if work is None else work.z[last]))
 
     def outputs(self, params: Sequence[Tensor], x: Tensor) -> Tensor:
         """f(x), (C, N, K), keeping nothing; differentiable."""
@@ -105,30 +135,42 @@ class Network:
             z = self.affine(layer, params, h, out=buffer[:, :rows])
             if layer == self.spec.depth - 1:
                 return z
-            s = self.activation.apply(z)
+            s = self.activation.forward(z, z)
             h = s.add_(h) if self.skips[layer] else s
         return h
 
-    def backward(self, params: Sequence[Tensor], seen: Pass, delta: Tensor) -> list[Tensor]:
-        """Gradients of the parameters from delta = ∂L/∂f (C, N, K), in the order of the parameters."""
+    def backward(self, params: Sequence[Tensor], seen: Pass, delta: Tensor, work: Workspace | None = None) -> list[Tensor]:
+        """Gradients of the parameters from delta = ∂L/∂f (C, N, K), in the order of the parameters; in ``work`` if given."""
         gradients: list[Tensor] = [delta] * len(params)
         upstream: Tensor | None = None
         for layer in reversed(range(self.spec.depth)):
             if layer < self.spec.depth - 1:
                 assert upstream is not None
-                delta = self.activation.backward(upstream, seen.preactivations[layer], seen.activations[layer])
+                # With a skip, the gradient of the features is still needed below: it may not be overwritten.
+                room = None if work is None else torch.empty_like(upstream) if self.skips[layer] else upstream
+                delta = self.activation.backward(upstream, seen.preactivations[layer], seen.activations[layer], room)
             weight_at, bias_at = self.groups[layer]
             c, cb = self.scales[layer]
-            h = seen.features[layer].expand(delta.shape[0], -1, -1)
-            g = torch.bmm(delta.transpose(1, 2), h)  # (C, n_out, n_in)
-            gradients[weight_at] = g if c == 1 else g.mul_(c)
+            gradients[weight_at] = self._weight_gradient(delta, seen.features[layer], None if work is None else work.weights[layer])
+            if c != 1:
+                gradients[weight_at].mul_(c)
             if bias_at is not None:
-                b = delta.sum(1)
+                b = torch.sum(delta, 1, out=None if work is None else work.biases[layer])
                 gradients[bias_at] = b if cb == 1 else b.mul_(cb)
             if layer:
-                below = self._pull_back(delta, params[weight_at], c)
+                below = self._pull_back(delta, params[weight_at], c, None if work is None else work.below[layer - 1])
                 upstream = below.add_(upstream) if layer < self.spec.depth - 1 and self.skips[layer] else below
         return gradients
+
+    @staticmethod
+    def _weight_gradient(delta: Tensor, h: Tensor, out: Tensor | None) -> Tensor:
+        """δᵀ h, (C, n_out, n_in)."""
+        h = h.expand(delta.shape[0], -1, -1)
+        if h.shape[2] <= delta.shape[2]:
+            # The transposed product: a batched product with a tall, narrow result is several times slower.
+            return torch.bmm(h.transpose(1, 2), delta, out=out).transpose(1, 2)
+        room = None if out is None else out.view(out.shape[0], out.shape[2], out.shape[1])
+        return torch.bmm(delta.transpose(1, 2), h, out=room)
 
     def trace(self, params: Sequence[Tensor], seen: Pass) -> Tensor:
         """tr J Jᵀ over all samples and outputs, J = ∂f/∂θ; (C,).
@@ -153,10 +195,7 @@ class Network:
         return total
 
     @staticmethod
-    def _pull_back(delta: Tensor, w: Tensor, c: float) -> Tensor:
+    def _pull_back(delta: Tensor, w: Tensor, c: float, out: Tensor | None = None) -> Tensor:
         """c δ W; (C, N, n_out) -> (C, N, n_in)."""
-        if w.shape[1] == 1:
-            below = delta * w
-        else:
-            below = torch.bmm(delta, w)
+        below = torch.mul(delta, w, out=out) if w.shape[1] == 1 else torch.bmm(delta, w, out=out)
         return below if c == 1 else below.mul_(c)

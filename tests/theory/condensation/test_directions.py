@@ -56,7 +56,10 @@ def test_sectors_against_a_grid(seed, activation):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=9), rng.normal(size=9)
     found = predict_directions(x, y, activation)
-    phi = lambda z: activation(torch.from_numpy(z)).numpy()  # noqa: E731
+
+    def phi(z):
+        return activation(torch.from_numpy(z)).numpy()
+
     maxima, minima = circle_extrema(x, y, phi)
     assert same_angles(found.angles[found.sign > 0], maxima, 1e-4)
     assert same_angles(found.angles[found.sign < 0], minima, 1e-4)
@@ -126,7 +129,9 @@ def test_counterexample_to_two_p():
     found = predict_directions(*COUNTEREXAMPLE, "x2tanh")
     assert found.count == 10
     assert found.lines == 5
-    assert np.abs(found.strength) == pytest.approx(22.51, abs=0.01)
+    assert len(found) == 10
+    assert np.abs(found.strength) == pytest.approx(22.508, abs=1e-3)
+    assert found.strength * found.sign == pytest.approx(np.full(10, 22.508), abs=1e-3)
     assert found.basin[found.sign > 0].sum() > 0.95
 
 
@@ -137,10 +142,10 @@ def test_higher_dimension_against_gradient_flow(p):
     found = predict_directions(x, y, power(p), starts=500)
     z = np.hstack([x, np.ones((40, 1))])
     for sign in (1, -1):
-        u = rng.normal(size=(400, 3))
+        u = rng.normal(size=(200, 3))
         u /= np.linalg.norm(u, axis=1, keepdims=True)
-        for _ in range(4000):  # plain small-step ascent
-            gradient = sign * ((u @ z.T) ** (p - 1) * y) @ z / 40
+        for _ in range(2500):  # plain small-step ascent
+            gradient = sign * (np.prod([u @ z.T] * (p - 1), axis=0) * y) @ z / 40
             tangent = gradient - (gradient * u).sum(1, keepdims=True) * u
             u += 0.01 * tangent
             u /= np.linalg.norm(u, axis=1, keepdims=True)
@@ -148,8 +153,8 @@ def test_higher_dimension_against_gradient_flow(p):
         gap = np.linalg.norm(u[:, None] - mine[None], axis=2)
         arrived = gap.min(1) < 1e-3
         assert arrived.mean() > 0.95
-        seen = np.bincount(gap.argmin(1), minlength=len(mine)) / 400
-        assert np.abs(seen - share).max() < 4 * np.sqrt(0.25 / 400 + 0.25 / 500)
+        seen = np.bincount(gap.argmin(1), minlength=len(mine)) / 200
+        assert np.abs(seen - share).max() < 4 * np.sqrt(0.25 / 200 + 0.25 / 500)
 
 
 @pytest.mark.parametrize("seed", range(3))

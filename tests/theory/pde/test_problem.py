@@ -44,7 +44,7 @@ def test_boundary_points_lie_on_the_chosen_faces():
 
 
 def test_conditions_come_as_tuples_or_objects_and_as_the_boundary_itself():
-    slope = lambda u, x: torch.func.grad(u)(x)[0]  # noqa: E731
+    slope = lambda u, x: torch.func.grad(u)(x)[0]
     one = Problem([(0, 1)], laplacian, zero, zero, conditions=[(slope, [[0.0]], 2.0), Condition(slope, [1.0], lambda x: x[:, 0])])
     assert [tuple(c.points.shape) for c in one.conditions] == [(1, 1), (1, 1)]
     assert len(one.all_conditions(3)) == 3

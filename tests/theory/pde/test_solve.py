@@ -154,7 +154,7 @@ def test_neumann_and_periodic_conditions():
     def exact(x):
         return torch.cos(k * x[:, 0])
 
-    slope = lambda u, x: torch.func.grad(u)(x)[0]  # noqa: E731
+    slope = lambda u, x: torch.func.grad(u)(x)[0]
     neumann = Problem(
         [(0, 1)],
         lambda u, x: u(x) - laplacian(u, x),
@@ -180,7 +180,7 @@ def test_neumann_and_periodic_conditions():
 
 def test_fits_agree_with_a_plain_least_squares_solution():
     features = RandomFeatures([(0, 1), (0, 1)], subdomains=2, count=10, R=2.0, generator=generator(0))
-    function = lambda x: torch.sin(3 * x[:, 0]) * x[:, 1]  # noqa: E731
+    function = lambda x: torch.sin(3 * x[:, 0]) * x[:, 1]
     x = torch.rand(400, 2, dtype=torch.float64, generator=generator(1))
     solution = fit(function, features, points=x)
     expected, *_ = np.linalg.lstsq(features(x).numpy(), function(x).numpy(), rcond=1e-15)

@@ -159,7 +159,7 @@ def notebook_cell(data: xr.Dataset) -> Verdict:
     gradient, moved = data["cell_gradient"].sel(cell_p=[2, 3]).values, data["cell_movement"].sel(cell_p=[2, 3]).values
     evidence = (
         f"median gradients {gradient[0]:.1e} (p = 2) and {gradient[1]:.1e} (p = 3) against eps = 1e-8; the weights move by "
-        f"{moved[0]:.1%} and {moved[1]:.1e}; for p = 2 theory predicts {int(data['cell_predicted'].sel(cell_p=2))} directions on its data"
+        f"{moved[0]:.1%} and {moved[1]:.1e}; for p = 2 theory predicts {int(data['cell_predicted'].sel(cell_p=2))} directions there"
     )
     return fails(evidence) if (gradient < data.attrs["cell_eps"]).all() else holds(evidence)
 

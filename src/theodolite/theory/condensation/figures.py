@@ -50,7 +50,7 @@ def regimes(record: Record) -> Figure:
         drawn, axes = figure(3, len(data.t), width=2.7, height=2.5, squeeze=False)
         for k, t in enumerate(data.t.values):
             part = data.isel(t=k)
-            _neurons(axes[0, k], part.isel(seed=0), title=f"t = {t:g}  ({str(part['regime'].values)})", legend=k == 0)
+            _neurons(axes[0, k], part.isel(seed=0), title=f"t = {t:g}  ({part['regime'].values!s})", legend=k == 0)
             _output(axes[1, k], part, legend=k == 0, title="")
             _distance_and_entropy(axes[2, k], part, legend=k == 0)
             if k:

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from theodolite.maths.affinemaps import masked_gather, masked_product
 from theodolite.theory.piecewise.cells import PAIR, UNIT, Cells, Cut, first_cell, split_cells
 from theodolite.theory.piecewise.domains import Chart
 from theodolite.theory.piecewise.exactcells import ExactChart, float_cells
@@ -22,7 +23,10 @@ from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program,
 __all__ = ["Found", "Frame", "Task", "enumerate_cells", "error_bounds", "pack_patterns", "unpack_patterns"]
 
 #: Numbers held in the affine maps of one frame: one slice stays in the processor's second-level cache.
-SLICE = 1 << 17
+SLICE = 1 << 16
+
+#: Up to so many outputs a layer is multiplied cell by cell, without writing down what it reads.
+NARROW = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,27 +56,39 @@ class Task:
     def first(self) -> Frame:
         """The frame to begin with."""
         empty = np.zeros((1, 0), dtype=np.uint8)
-        return Frame(0, first_cell(self.chart), {0: self.chart.start}, empty)
+        return Frame(0, first_cell(self.chart), {0: self.chart.start}, empty, np.zeros(1, dtype=np.int64), None)
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
     """A batch of cells on its way.
 
+    The affine maps are those of the cells' parents, before the last set of switches: they are put through the switches slice by
+    slice, in the cache, when the frame advances.
+
     Attributes:
         step: the next step of the program.
         cells: R cells.
-        values: value index → maps (R, d + 1, n).
+        values: value index → maps of the parents (P, d + 1, n).
         bits: (R, bytes): packed patterns of the switches so far.
+        parents: (R,): rows of ``values``.
+        sides: (R, m): states of the switches of step ``step − 1``; None at the very beginning.
     """
 
     step: int
     cells: Cells
     values: dict[int, Array]
     bits: Array
+    parents: Array
+    sides: Array | None
+
+    def part(self, low: int, high: int) -> Frame:
+        """Cells ``low`` to ``high``."""
+        sides = None if self.sides is None else self.sides[low:high]
+        return Frame(self.step, self.cells.part(low, high), self.values, self.bits[low:high], self.parents[low:high], sides)
 
     def slices(self) -> Iterator[Frame]:
-        """The same cells in frames that fit the cache."""
+        """The same cells in frames whose maps fit the cache."""
         numbers = sum(v.shape[1] * v.shape[2] for v in self.values.values())
         size = int(np.clip(SLICE // max(numbers, 1), 64, 8192))
         total = len(self.cells)
@@ -80,9 +96,13 @@ class Frame:
             yield self
             return
         for low in range(0, total, size):
-            high = min(low + size, total)
-            values = {k: v[low:high] for k, v in self.values.items()}
-            yield Frame(self.step, self.cells.part(low, high), values, self.bits[low:high])
+            yield self.part(low, min(low + size, total))
+
+    def alone(self) -> Frame:
+        """The same with no more maps than its own cells need, for sending it elsewhere."""
+        used, parents = np.unique(self.parents, return_inverse=True)
+        values = {k: v[used] for k, v in self.values.items()}
+        return Frame(self.step, self.cells, values, self.bits, parents.reshape(-1), self.sides)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +189,7 @@ def enumerate_cells(task: Task, frame: Frame | None = None, until: int | None = 
 def _advance(task: Task, frame: Frame) -> Frame | Found:
     """Carry a frame through the affine steps and one set of switches, or to the end."""
     program = task.program
-    values = dict(frame.values)
-    index = frame.step
+    values, index = _through_switches(program, frame)
     while index < len(program.steps) and isinstance(step := program.steps[index], Affine):
         values[index + 1] = step.maps(values)
         _drop_dead(program, values, index)
@@ -192,13 +211,31 @@ def _advance(task: Task, frame: Frame) -> Frame | Found:
         cut = split_cells(frame.cells, step.rows(source), task.errors[index], np.arange(low, high), keep, certified)
     if cut.undecided.any():
         cut = _redo(task, index, frame, cut, source)
-    parents = cut.parents
-    fresh = {k: v[parents] for k, v in values.items() if k != step.source or program.last_use[k] > index}
-    chosen = fresh[step.source] if step.source in fresh else source[parents]
-    fresh[index + 1] = step.maps(chosen, cut.bits)
-    _drop_dead(program, fresh, index)
-    bits = np.concatenate([frame.bits[parents], np.packbits(cut.bits, axis=1)], axis=1)
-    return Frame(index + 1, cut.cells, fresh, bits)
+    bits = np.concatenate([frame.bits[cut.parents], np.packbits(cut.bits, axis=1)], axis=1)
+    return Frame(index + 1, cut.cells, values, bits, cut.parents, cut.bits)
+
+
+def _through_switches(program: Program, frame: Frame) -> tuple[dict[int, Array], int]:
+    """Maps of a frame's own cells, after the switches by which they were cut; and the step that comes next."""
+    if frame.sides is None:
+        return dict(frame.values), frame.step
+    index = frame.step - 1
+    step = program.steps[index]
+    assert not isinstance(step, Affine)
+    source = frame.values[step.source]
+    values = {k: v[frame.parents] for k, v in frame.values.items() if program.last_use.get(k, -1) > index}
+    if not (isinstance(step, Switching) and step.is_relu):
+        values[index + 1] = step.maps(source[frame.parents], frame.sides)
+        return values, frame.step
+    following = program.steps[frame.step] if frame.step < len(program.steps) else None
+    narrow = isinstance(following, Affine) and following.is_dense and following.size <= NARROW
+    if narrow and following.sources == (index + 1,) and program.last_use[index + 1] == frame.step:  # type: ignore[union-attr]
+        out = masked_product(source, frame.parents, frame.sides, following.weights[0])  # type: ignore[union-attr]
+        out[:, -1, :] += following.bias  # type: ignore[union-attr]
+        values[frame.step + 1] = out
+        return values, frame.step + 1
+    values[index + 1] = masked_gather(source, frame.parents, frame.sides)
+    return values, frame.step
 
 
 def _drop_dead(program: Program, values: dict[int, Array], index: int) -> None:

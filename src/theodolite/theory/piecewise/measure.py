@@ -164,8 +164,7 @@ def _shared(task: Task, executor: Executor) -> Iterator[Found]:
 def _shares(frame: Frame) -> Iterator[Frame]:
     size = max(1, len(frame.cells) // SHARES)
     for low in range(0, len(frame.cells), size):
-        high = min(low + size, len(frame.cells))
-        yield Frame(frame.step, frame.cells.part(low, high), {k: v[low:high] for k, v in frame.values.items()}, frame.bits[low:high])
+        yield frame.part(low, min(low + size, len(frame.cells))).alone()
 
 
 def _finish(task: Task, frame: Frame) -> list[Found]:

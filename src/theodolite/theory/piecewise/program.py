@@ -41,6 +41,11 @@ class Affine:
         """Number of entries of the result."""
         return len(self.bias)
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether the step is one dense matrix product."""
+        return len(self.weights) == 1 and isinstance(self.weights[0], np.ndarray)
+
     @cached_property
     def fan_in(self) -> int:
         """Greatest number of products that are added for one entry."""

@@ -10,18 +10,20 @@ from torch import Tensor
 
 from theodolite.train.backends.base import Backend, Job, Segment
 from theodolite.train.chunks import Layout, chunk_size
-from theodolite.train.network import Network
+from theodolite.train.network import Network, Workspace
 
 __all__ = ["AutogradBackend", "EagerBackend"]
 
 #: Elements of a chunk's largest tensor: enough to hide dispatch, small enough for the cache; an accelerator is to be filled.
-ELEMENTS, DEVICE_ELEMENTS = 1 << 17, 1 << 22
+ELEMENTS, DEVICE_ELEMENTS = 1 << 16, 1 << 22
 
 
 def _layout(job: Job) -> Layout:
     size = chunk_size(job.elements, ELEMENTS if job.device.type == "cpu" else DEVICE_ELEMENTS)
     # The last elements of an array may be computed by other instructions: they are to belong to idle slots.
-    return Layout(size, idle=max(1, -(-64 // max(1, job.batch))))
+    widths = job.model.spec.widths[1:] if isinstance(job.model, Network) else (1,)
+    narrow = min(widths[:-1] if job.loss.curvature is not None and len(widths) > 1 else widths)
+    return Layout(size, idle=max(1, -(-64 // (job.batch * narrow))))
 
 
 class EagerBackend(Backend):
@@ -38,6 +40,7 @@ class EagerBackend(Backend):
         assert isinstance(job.model, Network)
         self.network = job.model
         self.layout = _layout(job)
+        self.work: dict[tuple[int, int], Workspace] = {}
 
     @torch.no_grad()
     def run(self, segment: Segment) -> Tensor:
@@ -48,12 +51,18 @@ class EagerBackend(Backend):
             losses[:, k] = self.step(segment, step, self.job.optimizer.factors(step + 1))
         return losses
 
+    def _workspace(self, members: int, samples: int, like: Tensor) -> Workspace:
+        if (members, samples) not in self.work:
+            self.work = {(members, samples): Workspace(self.network.spec, members, samples, like)}
+        return self.work[members, samples]
+
     def step(self, segment: Segment, step: int, factors: Sequence[Any]) -> Tensor:
         """One step in place; the losses before it, (C,)."""
         job, params = self.job, segment.params
         x, y = segment.batch(step)
-        seen = self.network.forward(params, x)
-        gradients = self.network.backward(params, seen, job.loss.gradient(seen.outputs, y))
+        work = self._workspace(params[0].shape[0], x.shape[1], params[0])
+        seen = self.network.forward(params, x, work)
+        gradients = self.network.backward(params, seen, job.loss.gradient(seen.outputs, y), work)
         job.optimizer.update(params, gradients, segment.state, segment.rates(job, seen), factors, job.groups)
         return job.loss.value(seen.outputs, y)
 

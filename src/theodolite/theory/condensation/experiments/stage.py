@@ -105,8 +105,8 @@ def stage_gate(weights: Tensor, x: Tensor) -> float:
     largest = float((rows @ weights.double().mT).abs().max())
     if largest > GATE:
         warnings.warn(
-            f"training has left the initial stage: max |w·x| = {largest:.2f} exceeds {GATE}, where the leading term of the activation no "
-            "longer decides; start from smaller weights (std) or stop earlier",
+            f"training has left the initial stage: max |w·x| = {largest:.2f} exceeds {GATE}, where the activation's leading "
+            "term no longer decides; start from smaller weights (std) or stop earlier",
             TheodoliteWarning,
             stacklevel=3,
         )

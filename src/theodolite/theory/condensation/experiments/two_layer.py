@@ -147,8 +147,8 @@ class TwoLayerTraining(Experiment):
         typical, output = gradient_scale(ensemble, self.activation, x, y)
         if self.optimizer.lower() == "adam" and typical < self.eps:
             warnings.warn(
-                f"Adam's eps = {self.eps:.0e} exceeds the typical gradient {typical:.1e} at the start: Adam then is momentum descent of "
-                f"rate lr/eps and hardly moves; use eps of at most {typical * 1e-2:.0e}, a larger initialisation, or gradient descent",
+                f"Adam's eps = {self.eps:.0e} exceeds the typical gradient {typical:.1e} at the start: Adam then is momentum descent "
+                f"of rate lr/eps and hardly moves; use eps of at most {typical * 1e-2:.0e}, a larger initialisation, or gradient descent",
                 TheodoliteWarning,
                 stacklevel=4,
             )

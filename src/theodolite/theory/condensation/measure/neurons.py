@@ -217,7 +217,8 @@ def orientation_entropy(weights: Tensor, amplitudes: Tensor | None = None, *, bi
         if bins < 2:
             raise ArgumentError(f"bins must be at least 2, got {bins}")
         turn = torch.atan2(unit[..., 1] + 0.0, unit[..., 0]) / (2 * math.pi)
-        place = torch.floor((turn % 1.0) * bins).long().clamp_max(bins - 1)
+        # Bins are centred on multiples of their width, so that neurons at 0° or 90° do not fall on an edge.
+        place = torch.floor((turn + 0.5 / bins) % 1.0 * bins).long().clamp_max(bins - 1)
         mass = torch.zeros(*share.shape[:-1], bins, dtype=share.dtype, device=share.device).scatter_add(-1, place, share)
         return _entropy(mass) / math.log(bins)
     if unit.shape[-1] < 2:

@@ -255,7 +255,7 @@ def _by_flow(potential: Potential, starts: int, seed: int) -> tuple[Parts, bool]
 
     if potential.size == 0.0:
         return [], True
-    # Φ depends on u·x_i only: its extrema lie in the span of the inputs, and basins there are those of the whole sphere.
+    # Φ depends on u·x_i only, so growing extrema lie in the span of the inputs, with the basins of the whole sphere.
     _, singular, span = np.linalg.svd(potential.x, full_matrices=False)
     span = span[singular > 1e-12 * singular[0]]  # (r, D)
     term = potential.term
@@ -263,14 +263,20 @@ def _by_flow(potential: Potential, starts: int, seed: int) -> tuple[Parts, bool]
     shape = (starts, len(span))
     uniform = torch.randn(shape, generator=generator(seed, "condensation.predict_directions"), dtype=torch.float64).numpy()
     uniform /= np.linalg.norm(uniform, axis=1, keepdims=True)
-    maxima = attractors(inner, uniform)
-    parts: Parts = [(v @ span, True, float(b)) for v, b in zip(maxima.vectors, maxima.basin, strict=True)]
+
+    def local(signed: Potential, is_max: bool) -> tuple[Parts, bool]:
+        found = attractors(signed, uniform)
+        parts = [(v @ span, is_max, float(b)) for v, b in zip(found.vectors, found.basin, strict=True)]
+        if len(span) < potential.x.shape[1]:  # a shrinking extremum of the span is a saddle of the sphere: outside, Φ rises to 0
+            parts = [part for part in parts if signed.value(part[0][None] @ span.T)[0] > 0]
+        return parts, found.flat
+
+    parts, flat = local(inner, True)
     if term.smooth and term.order % 2:  # Φ(−u) = −Φ(u): minima are the opposites of the maxima
         parts += [(-v, False, b) for v, _, b in list(parts)]
-        return parts, maxima.flat or not parts
-    minima = attractors(Potential(inner.x, -inner.y, term), uniform)
-    parts += [(v @ span, False, float(b)) for v, b in zip(minima.vectors, minima.basin, strict=True)]
-    return parts, maxima.flat or minima.flat or not parts
+        return parts, flat or not parts
+    minima, flat_minima = local(Potential(inner.x, -inner.y, term), False)
+    return parts + minima, flat or flat_minima or not (parts or minima)
 
 
 def _distinct(vectors: Array, *, lines: bool) -> list[Array]:

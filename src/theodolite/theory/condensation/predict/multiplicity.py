@@ -26,7 +26,7 @@ ZERO = 1e-7
 #: One-sided coefficients that differ by more than this share of the largest one make a kink.
 UNEQUAL = 1e-5
 #: Distance from zero at which one-sided derivatives are taken, in units of the activation's own scale.
-OFFSET = 1e-8
+OFFSET = 1e-9
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def multiplicity(activation: Callable[[Any], Any] | str) -> Multiplicity:
     """Multiplicity p of an activation: σ^(s)(0) = 0 for s = 1, …, p − 1 and σ^(p)(0) ≠ 0.
 
     At the initial stage of small-initialisation training, orientations follow the extrema of Φ_p(u) = (1/n) Σ_i y_i (u·x_i)^p.
-    Derivatives up to order 8 are nested autograd in float64 at 0 and at ±1e-8 of the activation's own scale; numpy callables and
+    Derivatives up to order 8 are nested autograd in float64 at 0 and at ±1e-9 of the activation's own scale; numpy callables and
     names are differentiated through Chebyshev interpolants on either side of zero. A kink (one-sided derivatives of the leading
     order differ) has no multiplicity.
 
@@ -175,18 +175,15 @@ def _analyse(activation: Callable[[Any], Any] | str) -> Multiplicity:
             "choose another activation or an initialisation away from zero"
         )
     unequal = np.abs(right - left) * weights > UNEQUAL * size
-    present = np.maximum(np.abs(left), np.abs(right)) * weights > ZERO * size
+    # Values at zero itself are exact where both sides agree with them; at a convention of autograd (abs, where) the sides decide.
+    trusted = ~unequal & (np.abs(centre - 0.5 * (left + right)) * weights <= UNEQUAL * size)
+    best = np.where(trusted, centre, 0.5 * (left + right))
+    extent = np.where(trusted, np.abs(centre), np.maximum(np.abs(left), np.abs(right)))
+    present = extent * weights > ZERO * size
     order = int(np.flatnonzero(present[1:])[0]) + 1
     later = np.flatnonzero(present[order + 1 :]) + order + 1
     kink = bool(unequal[1 : order + 1].any())
-    # Values at zero itself are exact where both sides agree with them; at a convention of autograd (abs, where) the sides decide.
-    trusted = np.abs(centre - 0.5 * (left + right)) * weights <= UNEQUAL * size
-    best = np.where(trusted, centre, 0.5 * (left + right))
-    lead = max(abs(left[order]), abs(right[order])) if kink else abs(best[order])
-    radius = math.inf
-    if len(later):
-        following = max(abs(left[later[0]]), abs(right[later[0]]))
-        radius = float((lead / following) ** (1 / (later[0] - order)))
+    radius = math.inf if not len(later) else float((extent[order] / extent[later[0]]) ** (1 / (later[0] - order)))
     if kink:
         slopes = (float((-1) ** order * left[order]), float(right[order]))
         slopes = (_tidy(slopes[0], size / weights[order]), _tidy(slopes[1], size / weights[order]))

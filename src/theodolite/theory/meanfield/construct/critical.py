@@ -178,6 +178,8 @@ def _point(phi: Any, sigma_b2: float | None, depth: int) -> CriticalPoint:
         return point if point.q_star > 0 else critical_point(phi, 1.0 / depth)
     try:
         point = critical_point(phi, 1.0 / depth)
+        if point.sigma_b2 == 0.0 and critical_point(phi, 1.0).sigma_b2 == 0.0:
+            return critical_point(phi, 1.0)  # homogeneous: every q is fixed, so keep the scale of the inputs
         if point.stable:
             return point
         return half_stable_point(phi)

@@ -86,7 +86,7 @@ class TentMap(Experiment):
     def measure(self) -> xr.Dataset:
         """Count the pieces of every iterate, and sample the graphs at their breakpoints."""
         times = np.arange(1, self.largest + 1)
-        found = [regions(tent(int(k)), box(0, 1, dim=1), certify="filtered") for k in times]
+        found = [regions(tent(int(k)), box(0, 1, dim=1)) for k in times]
         drawn = [k for k in self.drawn if k <= self.largest]
         points = max(2**k for k in drawn) + 1
         breakpoints, values = np.full((len(drawn), points), np.nan), np.full((len(drawn), points), np.nan)

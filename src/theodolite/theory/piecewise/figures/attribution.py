@@ -32,7 +32,7 @@ def local_linear_models(record: Record, images: int = 6) -> Figure:
             span = float(np.abs(one["contribution"]).max())
             axes[0, k].imshow(one["image"], cmap="Greys")
             axes[1, k].imshow(one["contribution"], cmap="RdBu_r", vmin=-span, vmax=span)
-            axes[0, k].set_title(f"{int(one['label'])} → {int(one['logits'].argmax())}", fontsize=9, loc="center")
+            axes[0, k].set_title(f"{int(one['label'])} → {int(one['logits'].values.argmax())}", fontsize=9, loc="center")
             for ax in axes[:, k]:
                 ax.set_xticks([])
                 ax.set_yticks([])

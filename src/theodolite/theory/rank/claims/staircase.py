@@ -168,9 +168,9 @@ def more_rank_means_lower_loss(data: xr.Dataset) -> Verdict:
         loss = here["loss"].isel(step=-1).median("seed")
         against &= float(rank.sel(init="saturated")) > float(rank.sel(init="deterministic"))
         against &= float(loss.sel(init="saturated")) > float(loss.sel(init="deterministic"))
+        even, sharp = ((float(rank.sel(init=i)), float(loss.sel(init=i))) for i in ("deterministic", "saturated"))
         parts.append(
-            f"{case}: final rank {float(rank.sel(init='deterministic')):.0f} with loss "
-            f"{float(loss.sel(init='deterministic')):.1e} against final rank {float(rank.sel(init='saturated')):.0f} with loss {float(loss.sel(init='saturated')):.1e} (saturated)"
+            f"{case}: final rank {even[0]:.0f} with loss {even[1]:.1e} against {sharp[0]:.0f} with {sharp[1]:.1e} (saturated)"
         )
     evidence = "; ".join(parts) + f"; medians over {data.sizes['seed']} seeds"
     return fails(evidence) if against else undecided(evidence)

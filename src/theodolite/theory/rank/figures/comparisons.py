@@ -29,8 +29,8 @@ def resnet_vs_mlp(record: Record) -> Any:
             axis.set_ylim(0, float(data["rank"].max()) * 1.05)
         axes[0, 0].set_ylabel("ε-rank")
         axes[0, 0].legend(fontsize=7, ncols=2)
-        for color, net in zip(COLORS, data.net.values, strict=False):
-            band(axes[0, 2], data["loss"].sel(net=net), color, str(net))
+        for shade, net in zip(COLORS, data.net.values, strict=False):
+            band(axes[0, 2], data["loss"].sel(net=net), shade, str(net))
         axes[0, 2].set_yscale("log")
         axes[0, 2].set_title("dense, loss")
         axes[0, 2].legend()

@@ -1,0 +1,91 @@
+"""The 1-d Helmholtz problem by 9 × 100 random features: assembling and solving, against a plain loop and against pyrfm."""
+
+import contextlib
+import io
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from theodolite.core.seed import generator
+from theodolite.theory.pde import RandomFeatures, helmholtz_1d, solve_rfm
+
+TITLE = "random feature method, u″ − 10u = f on [0, 8], m = 9, J = 100, tanh, R = 1, 2700 points: solution on 1001 points"
+TOLERANCE = 1e-5
+
+CELLS, COUNT, POINTS, MASS = 9, 100, 2700, 10.0
+
+
+def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
+    count = 60 if quick else COUNT
+    problem = helmholtz_1d(MASS)
+    grid = torch.linspace(0, 8, 1001, dtype=torch.float64)[:, None]
+
+    def theodolite() -> np.ndarray:
+        features = RandomFeatures(problem.domain, subdomains=CELLS, count=count, generator=generator(0))
+        return solve_rfm(problem, features, points=POINTS)(grid).numpy()
+
+    def loop() -> np.ndarray:
+        return _loop(count, problem, grid[:, 0].numpy())
+
+    return {"theodolite": theodolite, "numpy, a dense loop and lstsq": loop, "pyrfm": lambda: _pyrfm(count, problem, grid)}
+
+
+def _loop(count: int, problem, grid: np.ndarray) -> np.ndarray:  # noqa: ANN001
+    """The method written down literally: one feature, one column, dense rows, numpy.linalg.lstsq."""
+    rng = np.random.default_rng(0)
+    edges = np.linspace(0, 8, CELLS + 1)
+    k, b = rng.uniform(-1, 1, (CELLS, count)), rng.uniform(-1, 1, (CELLS, count))
+    radius = (edges[1] - edges[0]) / 2
+    per_cell = POINTS // CELLS
+
+    def feature(i: int, j: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        s = k[i, j] / radius
+        t = np.tanh(s * (x - edges[i] - radius) + b[i, j])
+        return t, s * (1 - t**2), -2 * s**2 * t * (1 - t**2)
+
+    rows = POINTS + 2 * (CELLS - 1) + 2
+    matrix, rhs = np.zeros((rows, CELLS * count)), np.zeros(rows)
+    for i in range(CELLS):
+        x = np.linspace(edges[i], edges[i + 1], per_cell)
+        place = slice(i * per_cell, (i + 1) * per_cell)
+        rhs[place] = problem.rhs(torch.from_numpy(x)[:, None]).numpy()
+        for j in range(count):
+            value, _, curvature = feature(i, j, x)
+            matrix[place, i * count + j] = curvature - MASS * value
+            for side, face in ((1.0, i), (-1.0, i - 1)):
+                if 0 <= face < CELLS - 1:
+                    at = feature(i, j, edges[face + 1 : face + 2])
+                    row = POINTS + 2 * face
+                    matrix[row, i * count + j], matrix[row + 1, i * count + j] = side * at[0][0], side * at[1][0]
+            if i == 0:
+                matrix[-2, j] = feature(i, j, edges[:1])[0][0]
+            if i == CELLS - 1:
+                matrix[-1, i * count + j] = feature(i, j, edges[-1:])[0][0]
+    rhs[-2:] = problem.boundary(torch.tensor([[0.0], [8.0]], dtype=torch.float64)).numpy()
+    weights = 1 / np.abs(matrix).max(1)
+    coefficients = np.linalg.lstsq(matrix * weights[:, None], rhs * weights, rcond=None)[0]
+    cell = np.clip(np.searchsorted(edges, grid, side="right") - 1, 0, CELLS - 1)
+    result = np.zeros_like(grid)
+    for i in range(CELLS):
+        for j in range(count):
+            result[cell == i] += coefficients[i * count + j] * feature(i, j, grid[cell == i])[0]
+    return result
+
+
+def _pyrfm(count: int, problem, grid: torch.Tensor) -> np.ndarray:  # noqa: ANN001
+    default = torch.get_default_dtype()
+    try:
+        import pyrfm
+
+        x = torch.linspace(0, 8, POINTS, dtype=torch.float64)[:, None]
+        ends = torch.tensor([[0.0], [8.0]], dtype=torch.float64)
+        with contextlib.redirect_stdout(io.StringIO()):
+            model = pyrfm.RFMBase(dim=1, n_hidden=count, domain=[(0.0, 8.0)], n_subdomains=CELLS, dtype=torch.float64)
+            curvature = model.features_second_derivative(x, axis1=0, axis2=0).cat(dim=1)
+            matrix = torch.cat([curvature - MASS * model.features(x).cat(dim=1), model.features(ends).cat(dim=1)])
+            model.compute(matrix, verbose=False)
+            model.solve(torch.cat([problem.rhs(x), problem.boundary(ends)])[:, None])
+            return model.forward(grid)[:, 0].numpy()
+    finally:
+        torch.set_default_dtype(default)  # pyrfm changes it on import

@@ -1,0 +1,356 @@
+"""A theory pass over a user's module: what mean-field theory predicts at every layer, beside what the network does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteError, UnsupportedError
+from theodolite.core.seed import generator
+from theodolite.lens.frozen import frozen
+from theodolite.lens.graph import Graph, Node, Ref, trace
+from theodolite.maths.activation import identify
+from theodolite.theory.meanfield import kernel_state as ks
+from theodolite.theory.meanfield.kernel_state import KernelState
+from theodolite.theory.meanfield.predict import critical_line
+from theodolite.theory.meanfield.predict.moments import slope_moment
+
+__all__ = ["Propagation", "PropagationRow", "propagate"]
+
+#: Sites (inputs × positions) that a covariance matrix may span.
+MOST_SITES = 2048
+
+
+@dataclass(frozen=True)
+class PropagationRow:
+    """One quantity at one layer.
+
+    Attributes:
+        layer: name of the node.
+        quantity: ``q_length``, ``correlation`` or ``chi_1``.
+        measured: what the network shows.
+        predicted: infinite-width theory.
+        predicted_sd: standard deviation over initialisations that finite width makes one expect; NaN where it is not known.
+        z: (measured − predicted) / predicted_sd.
+        verdict: ``as predicted``, ``off``, or for χ₁ the phase.
+        advice: what to do, or how the prediction came about.
+    """
+
+    layer: str
+    quantity: str
+    measured: float
+    predicted: float
+    predicted_sd: float
+    z: float
+    verdict: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """Rows of a theory pass; iterable, printable.
+
+    Attributes:
+        rows: in order of the layers.
+        flags: (node, reason) of operations whose result was sampled by Monte Carlo or taken from the network itself.
+    """
+
+    rows: tuple[PropagationRow, ...]
+    flags: tuple[tuple[str, str], ...] = ()
+
+    def __iter__(self) -> Iterator[PropagationRow]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        wide = max([22, *(len(r.layer) + 2 for r in self.rows)])
+        lines = [f"{'layer':<{wide}}{'quantity':<13}{'measured':>10}{'predicted':>11}{'± sd':>9}{'z':>7}  verdict"]
+        for r in self.rows:
+            lines.append(
+                f"{r.layer:<{wide}}{r.quantity:<13}{r.measured:>10.4g}{r.predicted:>11.4g}{r.predicted_sd:>9.2g}{r.z:>7.1f}  {r.verdict}"
+                + (f": {r.advice}" if r.advice else "")
+            )
+        return "\n".join(lines + [f"{name}: {reason}" for name, reason in self.flags])
+
+
+def propagate(model: nn.Module, x: Any, *, samples: int = 256, seed: int = 0) -> Propagation:
+    """Mean-field theory of every layer of ``model`` on the inputs ``x``, beside the measurement.
+
+    The module is traced; weight and bias variances are measured from its tensors. Covariances between all inputs (and positions) pass
+    through linear and convolutional layers, activations, residual sums (independent branches; their means enter the cross terms),
+    layer and RMS norms, batch norms in evaluation mode, averages, flattening and dropout (evaluation mode). Any other operation is
+    applied to Gaussian samples with the covariance at hand, or, with several inputs, replaced by the network's own values; both are
+    flagged and never passed through silently.
+
+    Args:
+        model: any module; left as it was, run in evaluation mode.
+        x: inputs (N, …), N ≥ 2 for correlations; as many are used as keep inputs × positions below 2048.
+        samples: units of the Monte Carlo samples.
+        seed: of them.
+
+    Returns:
+        A `Propagation`: rows with ``.layer, .quantity, .measured, .predicted, .predicted_sd, .z, .verdict, .advice``.
+
+    Raises:
+        ArgumentError: no inputs.
+
+    Cost: one forward pass; per layer O(sites²) for the covariance.
+
+    Reference: poole2016; schoenholz2017; for sums yang2017.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Linear(64, 512), nn.Tanh(), nn.Linear(512, 512), nn.Tanh(), nn.Linear(512, 10))
+        >>> result = propagate(net, torch.randn(8, 64))
+        >>> [row.verdict for row in result if row.quantity == "chi_1"]
+        ['ordered', 'ordered']
+    """
+    inputs = torch.as_tensor(x)
+    if inputs.ndim < 2 or not len(inputs):
+        raise ArgumentError(f"x must hold inputs, one per row, got shape {tuple(inputs.shape)}")
+    reference = next((p for p in model.parameters()), inputs)
+    positions = math.prod(inputs.shape[2:]) if inputs.ndim > 3 or _starts_with_convolution(model) else math.prod(inputs.shape[1:-1])
+    inputs = inputs[: max(2, MOST_SITES // max(1, positions))].to(reference.device)
+    if reference.is_floating_point() and inputs.is_floating_point():
+        inputs = inputs.to(reference.dtype)
+    with frozen(model):
+        graph = trace(model, inputs, keep=lambda node: True)
+        # frozen() has put the model in evaluation mode; nodes are evaluated within, so that dropout stays off
+        passing = _Pass(graph, _values(graph, inputs), generator(seed, "propagate"), samples)
+        for node in graph:
+            passing.visit(node)
+    return Propagation(tuple(passing.rows), tuple(passing.flags))
+
+
+def _starts_with_convolution(model: nn.Module) -> bool:
+    first = next((m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))), None)
+    return isinstance(first, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+
+
+def _values(graph: Graph, inputs: torch.Tensor) -> Mapping[int, Any]:
+    return {**graph.values, **dict.fromkeys(graph.inputs, inputs)}
+
+
+class _Pass:
+    """States node by node, and the rows that compare them with the network."""
+
+    def __init__(self, graph: Graph, values: Mapping[int, Any], generator: torch.Generator, samples: int) -> None:
+        self.graph, self.values, self.generator, self.samples = graph, values, generator, samples
+        self.states: dict[int, KernelState] = {}
+        self.rows: list[PropagationRow] = []
+        self.flags: list[tuple[str, str]] = []
+
+    def visit(self, node: Node) -> None:
+        """Compute the node's state, and its rows if it is a layer."""
+        value = self.values[node.index]
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.ndim < 2:
+            if isinstance(value, torch.Tensor) or value is not None:
+                self.flags.append((node.name, f"{node.label} returned no tensor of real numbers per input; it has no covariance"))
+            return
+        try:
+            state = self._state(node, value)
+        except (UnsupportedError, NumericalError, ArgumentError) as error:
+            state = self._fallback(node, value, str(error))
+        self.states[node.index] = state
+        if node.kind == "affine":
+            self._compare(node, value, state)
+        elif node.kind == "elementwise":
+            self._compare_slope(node)
+
+    # -- rules ------------------------------------------------------------------------------------------------------------------
+
+    def _parent(self, node: Node, place: int = 0) -> KernelState:
+        parents = node.parents
+        if len(parents) <= place or parents[place] not in self.states:
+            raise UnsupportedError("what it reads has no covariance")
+        return self.states[parents[place]]
+
+    def _state(self, node: Node, value: torch.Tensor) -> KernelState:
+        if node.kind == "input":
+            axis = 1 if self._feeds_convolution(node) else value.ndim - 1
+            return ks.measured(value, axis, frozenset())
+        rule = getattr(self, f"_{node.kind}", None)
+        if rule is None:
+            raise UnsupportedError(f"{node.label} has no covariance rule")
+        found: KernelState = rule(node, self._parent(node), tuple(value.shape))
+        return found
+
+    def _feeds_convolution(self, node: Node) -> bool:
+        return any(self.graph[i].label.startswith("conv") for i in self.graph.children(node.index)) or (
+            len(node.shape) == 4 and not any(self.graph[i].label == "linear" for i in self.graph.children(node.index))
+        )
+
+    def _affine(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
+        weight = node.weight
+        if node.label == "linear":
+            if state.axis != len(state.shape) - 1 or state.units != weight.shape[1]:
+                raise UnsupportedError("the units that it sums over are not those of the layer before")
+            return ks.affine(state, weight, node.bias, node.index, shape)
+        if node.label in ("matmul", "mm", "__matmul__"):
+            return ks.affine(state, weight.mT, None, node.index, shape)
+        if node.label in ("conv1d", "conv2d", "conv3d"):
+            names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+            given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+            if given.get("groups", 1) != 1:
+                raise UnsupportedError("grouped convolutions mix few channels each; the limit of many does not apply")
+            options = tuple(given.get(name, default) for name, default in (("stride", 1), ("padding", 0), ("dilation", 1)))
+            return ks.convolved(state, weight, node.bias, node.index, shape, options)
+        raise UnsupportedError(f"{node.label} has no covariance rule")
+
+    def _elementwise(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
+        return ks.elementwise(state, node.activation)
+
+    def _add(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
+        if len(node.refs) != 2 or node.label in ("sub", "__sub__", "__isub__", "rsub") or any(r.item is not None for r in node.refs):
+            raise UnsupportedError("only the sum of two tensors has a rule")
+        if len(node.args) > 2 or node.kwargs:
+            raise UnsupportedError("a sum with a factor has no rule")
+        return ks.added(self._parent(node, 0), self._parent(node, 1))
+
+    def _dropout(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
+        return state
+
+    def _reshape(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
+        if shape == state.shape and node.label in ("view", "reshape", "contiguous", "clone", "flatten", "detach", "to", "view_as"):
+            return state
+        flattened = len(shape) == 2 and shape[0] == state.shape[0] and shape[1] == math.prod(state.shape[1:])
+        if flattened and node.label in ("flatten", "view", "reshape"):
+            # Units of all positions become units of one site: its second moment is the mean over positions.
+            n = state.shape[0]
+            p = len(state.mean) // n
+            kernel = np.einsum("ipjp->ij", state.kernel.reshape(n, p, n, p)) / p
+            means = state.mean.reshape(n, p).mean(1)
+            return KernelState(kernel, means, shape, 1, False, state.sources, state.spread, state.wobble)
+        raise UnsupportedError(f"{node.label} moves values between sites in a way without a rule")
+
+    def _pool(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
+        if state.axis != 1 or len(state.shape) < 3:
+            raise UnsupportedError("only averages over the positions of a convolution have a rule")
+        sites = state.sites[1:]
+        dims = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+        if node.label == "mean" and dims is not None:
+            axes = {d % len(state.shape) for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
+            if axes == set(range(2, len(state.shape))):
+                return ks.pooled(state, np.arange(math.prod(sites))[:, None], shape, 1)
+        if node.label.startswith("adaptive_avg_pool") and math.prod(shape[2:]) == 1:
+            return ks.pooled(state, np.arange(math.prod(sites))[:, None], shape, 1)
+        if node.label.startswith("avg_pool"):
+            names = ("input", "kernel_size", "stride", "padding")
+            given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+            size = ks._each(given["kernel_size"], len(sites))
+            stride = given.get("stride") or size
+            index = ks.taps(sites, shape[2:], size, stride, given.get("padding", 0), 1)
+            return ks.pooled(state, index, shape, 1)
+        raise UnsupportedError(f"{node.label} is no average")
+
+    def _norm(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
+        tensors = [a for a in (*node.args[1:], *node.kwargs.values()) if isinstance(a, torch.Tensor)]
+        if node.label in ("layer_norm", "rms_norm"):
+            normalised = node.kwargs.get("normalized_shape", node.args[1] if len(node.args) > 1 else ())
+            if len(normalised) != 1 or state.axis != len(state.shape) - 1:
+                raise UnsupportedError("only norms over the units have a rule")
+            eps = node.kwargs.get("eps", node.args[-1] if isinstance(node.args[-1], float) else None) or 1e-5
+            weight = tensors[0] if tensors else None
+            return ks.normalised(state, node.label == "layer_norm", eps, weight, tensors[1] if len(tensors) > 1 else None)
+        if node.label == "batch_norm" and state.axis == 1:
+            names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+            given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+            if not given.get("training") and given.get("running_var") is not None:
+                return ks.batch_normalised(state, *(given.get(k) for k in names[1:5]), given.get("eps", 1e-5))
+        raise UnsupportedError(f"{node.label} has no covariance rule")
+
+    # -- what has no rule -----------------------------------------------------------------------------------------------------
+
+    def _fallback(self, node: Node, value: torch.Tensor, reason: str) -> KernelState:
+        """Monte Carlo for an operation on one tensor, the network's own values else; flagged either way."""
+        parents = node.parents
+        axis = self.states[parents[0]].axis if parents and parents[0] in self.states else value.ndim - 1
+        axis = axis if axis < value.ndim else value.ndim - 1
+        sources = frozenset().union(*(self.states[p].sources for p in parents if p in self.states)) | {node.index}
+        if len(parents) == 1 and parents[0] in self.states and not any(r.item is not None for r in node.refs):
+            before = self.states[parents[0]]
+            try:
+                units = before.units if node.kind in ("norm", "affine", "reshape", "attention", "recurrent") else self.samples
+                trial = ks.sampled(before, units, self.generator).to(self.values[parents[0]].dtype)
+                with torch.no_grad():
+                    out = node.apply({parents[0]: trial})
+                if isinstance(out, torch.Tensor) and out.ndim == value.ndim:
+                    self.flags.append((node.name, f"sampled by Monte Carlo on Gaussian inputs ({reason})"))
+                    found = ks.measured(out, axis, sources, gaussian=node.kind == "affine")
+                    return replace(found, shape=tuple(value.shape), spread=before.spread, wobble=before.wobble)
+            except (RuntimeError, TheodoliteError, ValueError, np.linalg.LinAlgError):
+                pass
+        self.flags.append((node.name, f"taken from the network itself ({reason})"))
+        return ks.measured(value, axis, sources, gaussian=node.kind == "affine")
+
+    # -- comparison -----------------------------------------------------------------------------------------------------------
+
+    def _compare(self, node: Node, value: torch.Tensor, state: KernelState) -> None:
+        seen = ks.measured(value, state.axis, frozenset())
+        n = state.units * max(1, len(state.mean) // state.shape[0])
+        q_sd = state.length * math.sqrt(state.spread + 2.0 * (1.0 + state.spread) / n)
+        self._row(node.name, "q_length", seen.length, state.length, q_sd)
+        if state.shape[0] > 1:
+            c = state.correlation
+            self._row(node.name, "correlation", seen.correlation, c, math.sqrt(state.wobble + (1.0 - c * c) ** 2 / n))
+
+    def _row(self, layer: str, quantity: str, measured: float, predicted: float, sd: float, verdict: str = "", advice: str = "") -> None:
+        z = (measured - predicted) / sd if sd > 0 else float("nan")
+        if not verdict:
+            verdict = "as predicted" if not abs(z) > 4 else "off"
+            if verdict == "off" and not advice:
+                advice = "the weights are not independent of each other (trained or tied?), or the layer is narrow"
+        self.rows.append(PropagationRow(layer, quantity, measured, predicted, sd, z, verdict, advice))
+
+    def _compare_slope(self, node: Node) -> None:
+        """χ₁ from this activation's inputs to the next affine layer's outputs."""
+        before = self.states.get(node.parents[0])
+        reader = _next_affine(self.graph, node)
+        if before is None or not before.gaussian or reader is None:
+            return
+        try:
+            phi = identify(node.activation)
+            slope = slope_moment(phi, np.diag(before.kernel))
+            z = self.values[node.parents[0]].detach().double()
+            measured_slope = phi.prime(z.cpu().numpy()) ** 2
+        except TheodoliteError as error:
+            self.flags.append((node.name, f"χ₁ was left out: {error}"))
+            return
+        weight = reader.weight.detach().double()
+        w2 = float((weight**2).mean()) * weight[0].numel()
+        fourth = float((measured_slope**2).mean() / max(float(measured_slope.mean()) ** 2, 1e-300))
+        measured, predicted = w2 * float(measured_slope.mean()), w2 * float(slope.mean())
+        sd = predicted * math.sqrt((max(fourth - 1.0, 0.0) + 2.0) / before.units + before.spread)
+        self._row(node.name, "chi_1", measured, predicted, sd, *_phase(phi, predicted, sd, w2, reader))
+
+
+def _next_affine(graph: Graph, node: Node) -> Node | None:
+    for child in graph.children(node.index):
+        if graph[child].kind == "affine" and graph[child].label in ("linear", "conv1d", "conv2d", "conv3d"):
+            return graph[child]
+        if graph[child].kind in ("reshape", "dropout", "pool"):
+            return _next_affine(graph, graph[child])
+    return None
+
+
+def _phase(phi: Any, chi: float, sd: float, w2: float, reader: Node) -> tuple[str, str]:
+    """(phase, advice)."""
+    if abs(chi - 1.0) <= max(0.01, min(sd, 0.05)):
+        return "critical", f"χ₁ = {chi:.3f}: gradients keep their size"
+    b2 = 0.0 if reader.bias is None else float((reader.bias.detach().double() ** 2).mean())
+    try:
+        point = critical_line(phi, b2)
+        way_out = f"critical at σ_w² = {point.sigma_w2:.4g} (now {w2:.4g}) with σ_b² = {b2:.3g}"
+    except TheodoliteError:
+        way_out = f"σ_w² / {chi:.3g} = {w2 / chi:.4g} would be critical at this q"
+    if chi > 1:
+        return "chaotic", f"χ₁ = {chi:.3f}, squared gradients grow ×{chi:.3f} per layer; {way_out}"
+    return "ordered", f"χ₁ = {chi:.3f}, squared gradients shrink ×{chi:.3f} per layer; {way_out}"
