@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -31,7 +32,7 @@ def literal(times: int) -> np.ndarray:
             root = (half - constant) / slope
             if low < root < high:
                 cuts = [low, root, high]
-            for a, b in zip(cuts, cuts[1:], strict=False):
+            for a, b in itertools.pairwise(cuts):
                 left = slope * (a + b) / 2 + constant < half
                 fresh.append((a, b, 2 * slope, 2 * constant) if left else (a, b, -2 * slope, 2 - 2 * constant))
         pieces = fresh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +17,7 @@ def network(widths: tuple[int, ...], seed: int = 0) -> nn.Sequential:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         modules: list[nn.Module] = []
-        for i, o in zip(widths, widths[1:], strict=False):
+        for i, o in itertools.pairwise(widths):
             linear = nn.Linear(i, o, dtype=torch.float64)
             linear.weight.data = torch.randn(o, i, dtype=torch.float64) * np.sqrt(2 / i)
             linear.bias.data = torch.randn(o, dtype=torch.float64) * 0.5

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-
 from benchmarks.cases.piecewise_plane import network
 
 TITLE = "linear regions of a 3-8-8-1 network on a cube (sorted constants of the affine maps)"

@@ -31,7 +31,7 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
     return {"theodolite": theodolite, "numpy, a dense loop and lstsq": loop, "pyrfm": lambda: _pyrfm(count, problem, grid)}
 
 
-def _loop(count: int, problem, grid: np.ndarray) -> np.ndarray:  # noqa: ANN001
+def _loop(count: int, problem, grid: np.ndarray) -> np.ndarray:
     """The method written down literally: one feature, one column, dense rows, numpy.linalg.lstsq."""
     rng = np.random.default_rng(0)
     edges = np.linspace(0, 8, CELLS + 1)
@@ -73,7 +73,7 @@ def _loop(count: int, problem, grid: np.ndarray) -> np.ndarray:  # noqa: ANN001
     return result
 
 
-def _pyrfm(count: int, problem, grid: torch.Tensor) -> np.ndarray:  # noqa: ANN001
+def _pyrfm(count: int, problem, grid: torch.Tensor) -> np.ndarray:
     default = torch.get_default_dtype()
     try:
         import pyrfm
@@ -81,7 +81,7 @@ def _pyrfm(count: int, problem, grid: torch.Tensor) -> np.ndarray:  # noqa: ANN0
         x = torch.linspace(0, 8, POINTS, dtype=torch.float64)[:, None]
         ends = torch.tensor([[0.0], [8.0]], dtype=torch.float64)
         with contextlib.redirect_stdout(io.StringIO()):
-            model = pyrfm.RFMBase(dim=1, n_hidden=count, domain=[(0.0, 8.0)], n_subdomains=CELLS, dtype=torch.float64)
+            model = pyrfm.RFMBase(dim=1, n_hidden=count, domain=(0.0, 8.0), n_subdomains=CELLS, dtype=torch.float64)
             curvature = model.features_second_derivative(x, axis1=0, axis2=0).cat(dim=1)
             matrix = torch.cat([curvature - MASS * model.features(x).cat(dim=1), model.features(ends).cat(dim=1)])
             model.compute(matrix, verbose=False)

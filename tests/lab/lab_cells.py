@@ -140,7 +140,11 @@ class Heavy:
     n: int
 
     def run(self) -> dict[str, Any]:
-        return {"spectrum": Artefact(np.arange(self.n, dtype=float)), "top": float(self.n), "shared": Artefact({"w": [1.0], "b/0": [2]})}
+        return {
+            "spectrum": Artefact(np.arange(self.n, dtype=float)),
+            "top": float(self.n),
+            "shared": Artefact({"w": [1.0], "b/0": [2]}),
+        }
 
 
 @dataclass(frozen=True)
@@ -210,3 +214,36 @@ def end_by(number: int) -> None:
 def slow_getenv(name: str) -> str | None:
     time.sleep(0.3)
     return os.getenv(name)
+
+
+@dataclass(frozen=True)
+class BlockKernel:
+    """Blocks of a linear kernel."""
+
+    x: np.ndarray
+
+    def __call__(self, rows: slice, columns: slice) -> np.ndarray:
+        return self.x[rows] @ self.x[columns].T
+
+
+@dataclass(frozen=True)
+class MortalKernel(BlockKernel):
+    """The same; the first process that comes to it dies."""
+
+    mark: str
+
+    def __call__(self, rows: slice, columns: slice) -> np.ndarray:
+        if not Path(self.mark).exists():
+            Path(self.mark).touch()
+            os._exit(1)
+        return super().__call__(rows, columns)
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """A complex result."""
+
+    angle: float
+
+    def run(self) -> dict[str, complex]:
+        return {"z": complex(np.exp(1j * self.angle))}

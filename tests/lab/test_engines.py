@@ -74,6 +74,17 @@ def test_workers_answer_with_errors_that_cannot_travel():
         assert workers.submit(abs, -1).result(30) == 1
 
 
+def test_what_workers_cannot_import_is_said(monkeypatch):
+    import sys
+    from types import ModuleType
+
+    ghost = ModuleType("ghost")
+    exec("def walk():\n    return 1", ghost.__dict__)
+    monkeypatch.setitem(sys.modules, "ghost", ghost)
+    with Workers(1) as workers, pytest.raises(ArgumentError, match=r"No module named 'ghost'.*sys.path"):
+        workers.submit(ghost.walk).result(30)
+
+
 def test_classes_of_a_prompt_travel_by_value():
     pytest.importorskip("cloudpickle")
     code = """
@@ -99,7 +110,8 @@ def test_each_worker_sees_one_device(monkeypatch):
         seen = {workers.submit(lab_cells.slow_getenv, "CUDA_VISIBLE_DEVICES").result(30) for _ in range(1)}
         futures = [workers.submit(lab_cells.slow_getenv, "CUDA_VISIBLE_DEVICES") for _ in range(2)]
         seen |= {future.result(30) for future in futures}
-    assert seen == {"4", "7"} and os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"
+    assert seen == {"4", "7"}
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"
 
 
 def test_in_process_tasks_have_one_thread_and_leave_no_trace():
@@ -120,7 +132,8 @@ def test_in_process_tasks_have_one_thread_and_leave_no_trace():
 
 def test_batch_systems(monkeypatch):
     assert _lifetime("01:00:00") == ["--lifetime", "3300s", "--lifetime-stagger", "150s"]
-    assert _lifetime("1-00:00:00")[1] == "86100s" and _lifetime("08:00")[1] == "360s"
+    assert _lifetime("1-00:00:00")[1] == "86100s"
+    assert _lifetime("08:00")[1] == "360s"
     with pytest.raises(ArgumentError, match="slurm, pbs, lsf"):
         batch_cluster("sge")
     try:
@@ -131,7 +144,14 @@ def test_batch_systems(monkeypatch):
         return
     with batch_cluster("slurm", queue="gpu", gpus=1, cores=8, memory="16GB", walltime="04:00:00") as cluster:
         script = cluster.job_script()
-    for part in ("#SBATCH -p gpu", "--gres=gpu:1", "export OMP_NUM_THREADS=1", "--nworkers 1", "--lifetime 14100s", "-t 04:00:00"):
+    for part in (
+        "#SBATCH -p gpu",
+        "--gres=gpu:1",
+        "export OMP_NUM_THREADS=1",
+        "--nworkers 1",
+        "--lifetime 14100s",
+        "-t 04:00:00",
+    ):
         assert part in script.replace("--no-nanny", ""), script
     with pytest.raises(ArgumentError, match="job_extra_directives"):
         batch_cluster("pbs", gpus=1)

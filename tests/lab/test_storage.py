@@ -21,12 +21,17 @@ def storage(request, tmp_path):
 
 
 def test_blobs_come_back(storage):
-    assert storage.read("a/b") is None and storage.names("a") == [] and not storage.exists("a/b")
+    assert storage.read("a/b") is None
+    assert storage.names("a") == []
+    assert not storage.exists("a/b")
     storage.write("a/b", b"1", durable=True)
     storage.write("a/b", b"22")
     storage.write("a/c", b"")
-    assert storage.read("a/b") == b"22" and storage.read("a/c") == b"" and sorted(storage.names("a")) == ["b", "c"]
-    assert storage.exists("a/b") and not storage.exists("a")
+    assert storage.read("a/b") == b"22"
+    assert storage.read("a/c") == b""
+    assert sorted(storage.names("a")) == ["b", "c"]
+    assert storage.exists("a/b")
+    assert not storage.exists("a")
     storage.delete("a/b")
     storage.delete("a/never")
     assert storage.names("a") == ["c"]
@@ -35,7 +40,8 @@ def test_blobs_come_back(storage):
 
 
 def test_a_name_is_created_once(storage):
-    assert storage.create("m", b"first") and not storage.create("m", b"second")
+    assert storage.create("m", b"first")
+    assert not storage.create("m", b"second")
     assert storage.read("m") == b"first"
 
 
@@ -53,7 +59,8 @@ def test_of_many_creators_one_wins(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(wins) == 1 and storage.read("m") == b"%d" % wins[0] * 1000
+    assert len(wins) == 1
+    assert storage.read("m") == b"%d" % wins[0] * 1000
     assert os.listdir(tmp_path) == ["m"], "drafts are removed"
 
 
@@ -67,7 +74,8 @@ def test_a_failed_write_leaves_the_old_blob_and_no_draft(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match=r"No space left.*free space"):
         storage.write("a", b"new", durable=True)
-    assert storage.read("a") == b"old" and os.listdir(tmp_path) == ["a"]
+    assert storage.read("a") == b"old"
+    assert os.listdir(tmp_path) == ["a"]
 
 
 def test_storages_travel_to_workers(storage):
@@ -81,7 +89,8 @@ def test_places(tmp_path):
     assert open_storage(f"file://{tmp_path}").url == str(tmp_path)
     assert open_storage(open_storage(tmp_path)).url == str(tmp_path)
     assert open_storage(fsspec.get_mapper("memory://here")).url == "memory://here"
-    assert not open_storage("memory://here").shared and open_storage(tmp_path).shared
+    assert not open_storage("memory://here").shared
+    assert open_storage(tmp_path).shared
     for wrong in (3, "", "nonsense://x"):
         with pytest.raises(ArgumentError):
             open_storage(wrong)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theodolite.core.errors import ArgumentError
-from theodolite.maths.leastsquares import CUTOFF, block_least_squares, least_squares
+from theodolite.maths.leastsquares import CUTOFF, block_least_squares, compressed, least_squares
 
 
 def unit_columns(matrix: np.ndarray) -> np.ndarray:
@@ -145,6 +145,19 @@ def test_blocks_are_the_block_diagonal_system():
     assert parts.condition_number == pytest.approx(whole.condition_number, rel=1e-10)
     with pytest.raises(ArgumentError, match="blocks must hold"):
         block_least_squares([])
+
+
+@pytest.mark.parametrize("rows", [30, 4, 3])
+def test_compressed_equations_have_the_same_residual_everywhere(rows):
+    rng = np.random.default_rng(7)
+    matrix, rhs = torch.from_numpy(rng.standard_normal((rows, 4))), torch.from_numpy(rng.standard_normal(rows))
+    triangle, right, rest = compressed(matrix, rhs)
+    assert len(triangle) == min(rows, 4)
+    for _ in range(5):
+        x = torch.from_numpy(rng.standard_normal(4))
+        assert float((triangle @ x - right).norm() ** 2) + rest**2 == pytest.approx(
+            float((matrix @ x - rhs).norm() ** 2), rel=1e-12
+        )
 
 
 def test_a_zero_right_hand_side_has_residual_zero():

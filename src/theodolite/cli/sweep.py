@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,7 +26,7 @@ from theodolite.core.errors import ArgumentError, unknown
 if TYPE_CHECKING:
     from theodolite.lab import Sweep
 
-__all__ = ["COMMANDS", "export", "failed", "load", "plan", "read_sweep", "run", "status"]
+__all__ = ["COMMANDS", "export", "failed", "load", "main", "plan", "read_sweep", "run", "status"]
 
 KEYS = ("experiment", "over", "store", "fixed", "tile")
 
@@ -175,3 +175,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "load": load,
     "export": export,
 }
+
+
+def main(words: Sequence[str]) -> int:
+    """Run ``theodolite sweep`` with ``words``; returns the exit code."""
+    tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="theodolite sweep", args=list(words))
+    return 0

@@ -3,7 +3,8 @@
 from theodolite.lab.artefact import Artefact
 from theodolite.lab.blocks import fill_blocks
 from theodolite.lab.cluster import batch_cluster, dask_executor
-from theodolite.lab.sweep import Failure, Plan, Status, Sweep
+from theodolite.lab.status import Failure, Plan, Status
+from theodolite.lab.sweep import Sweep
 from theodolite.lab.workers import InProcess, WorkerDied, Workers
 
 __all__ = [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ TILE_SECONDS = 1.0
 TILE_BYTES = 8 << 20
 #: Tiles that a sweep should at least have, so that many workers share it evenly.
 LEAST_TILES = 32
-#: Cells to look at, and seconds after which no further one is begun.
+#: Cells to look at, and seconds after which no further one is begun in this process.
 SAMPLES = 5
 BUDGET = 2.0
 
@@ -53,16 +54,13 @@ def calibrate(spec: Spec, executor: Executor, tile: int | None) -> Calibration:
     """
     count = min(SAMPLES, spec.cells)
     chosen = sorted({round(k * (spec.cells - 1) / max(count - 1, 1)) for k in range(count)})
-    cells = cells_of(spec, chosen)
-    known: dict[int, Outcome] = {}
-    seconds, memory = 0.0, 0
-    for indices in (chosen, *([index] for index in chosen)):
-        sample = _sample(executor, cells if len(indices) > 1 else cells.only(chosen.index(indices[0])))
-        if sample is not None:
-            known.update(zip(indices, sample.outcomes, strict=False))
-            seconds, memory = sample.seconds, sample.memory
-            if any(not outcome.reason for outcome in sample.outcomes):
-                break
+    samples = _samples(spec, executor, chosen)
+    known = {index: sample.outcomes[0] for index, sample in samples.items()}
+    seconds = sum(sample.seconds for sample in samples.values()) / max(len(samples), 1)
+    memory = max((sample.memory for sample in samples.values()), default=0)
+    if hasattr(spec.experiment, "measure_many") and 1 < len(samples) == len(chosen) and seconds * count < BUDGET:
+        together = _result(executor.submit(sample_cells, cells_of(spec, chosen)))
+        seconds = min(seconds, together.seconds) if together else seconds
     good = [outcome for outcome in known.values() if not outcome.reason]
     variables = _variables(good)
     if tile is None:
@@ -90,12 +88,21 @@ def cells_of(spec: Spec, indices: Sequence[int], known: Mapping[int, Outcome] | 
     return Cells(spec.experiment, spec.fixed, tuple(spec.over), tuple(tuple(spec.cell(i).values()) for i in indices), mine)
 
 
-def _sample(executor: Executor, cells: Cells) -> Sample | None:
-    future = executor.submit(sample_cells, cells, BUDGET)
-    if died(future.exception()):
-        return None
-    sample: Sample = future.result()
-    return sample
+def _samples(spec: Spec, executor: Executor, chosen: Sequence[int]) -> dict[int, Sample]:
+    """A sample per chosen cell, side by side where the executor has several workers; one after another for `BUDGET` at most."""
+    begin = time.perf_counter()
+    futures: dict[int, Future[Sample]] = {}
+    for index in chosen:
+        futures[index] = executor.submit(sample_cells, cells_of(spec, [index]))
+        if time.perf_counter() - begin > BUDGET:
+            break
+    results = {index: _result(future) for index, future in futures.items()}
+    return {index: sample for index, sample in results.items() if sample is not None}
+
+
+def _result(future: Future[Sample]) -> Sample | None:
+    """The sample, or None when its worker died."""
+    return None if died(future.exception()) else future.result()
 
 
 def _variables(outcomes: Sequence[Outcome]) -> tuple[Variable, ...]:

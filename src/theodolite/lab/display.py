@@ -84,8 +84,3 @@ class Display:
             if self.failed:
                 rate += f", [red]{self.failed} failed[/red]"
             self._bar.update(self._task, completed=self._done, rate=rate)
-
-    def say(self, text: str) -> None:
-        """Tell the user something while the display is running; silent where there is no terminal."""
-        if self._bar is not None:
-            self._bar.console.print(text)

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ def export(dataset: xr.Dataset, path: str | Path) -> Path:
     except OSError as error:
         raise StoreError(f"{path} could not be written: {error}; free space or choose another folder") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
     return path
 
 

@@ -65,7 +65,11 @@ class Variable:
     def fits(self, value: Value) -> bool:
         """Whether ``value`` can be stored in this variable without losing anything."""
         array = value.array
-        if array.shape != self.shape or value.dims != self.dims or not np.can_cast(array.dtype, self.dtype, "safe"):
+        if array.shape != self.shape or value.dims != self.dims:
+            return False
+        if array.dtype.str == self.dtype:
+            return True
+        if not np.can_cast(array.dtype, self.dtype, "safe"):
             return False
         # Above 2^53 numpy calls int64 -> float64 safe although it rounds.
         rounds = array.dtype.kind in "iu" and np.dtype(self.dtype).kind in "fc"
@@ -142,6 +146,11 @@ class Layout:
         for length, k in zip(self.axes, position, strict=True):
             index = index * length + k
         return index
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Variable]:
+        """The variables by name."""
+        return {variable.name: variable for variable in self.variables}
 
     @cached_property
     def coordinates(self) -> Mapping[str, Value]:

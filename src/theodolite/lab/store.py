@@ -193,7 +193,7 @@ class Store:
 
     def _place(self, layout: Layout, position: int, outcome: Outcome, fitting: Any, notes: Any) -> None:
         """Sort one cell's values into those that fit the arrays and those that go beside them, losing none."""
-        known = {variable.name: variable for variable in layout.variables}
+        known = layout.by_name
         loose = {}
         for name, value in outcome.values.items():
             if name in known and known[name].fits(value):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from theodolite.core.errors import ArgumentError, StoreError, TheodoliteWarning
 from theodolite.core.record import provenance
 from theodolite.lab.artefact import load_artefact
 from theodolite.lab.calibrate import Calibration, calibrate, cells_of
-from theodolite.lab.display import Display, duration
+from theodolite.lab.display import Display
 from theodolite.lab.driver import Driver, orderly_stop
 from theodolite.lab.spec import Spec
+from theodolite.lab.status import Failure, Plan, Status
 from theodolite.lab.storage import open_storage
 from theodolite.lab.store import Manifest, Store
 from theodolite.lab.tile import Cells
@@ -30,84 +31,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["Failure", "Plan", "Status", "Sweep"]
-
-
-class Failure(NamedTuple):
-    """A cell that has no result.
-
-    Attributes:
-        cell: axis -> value.
-        reason: the error in a line, or how its worker ended.
-    """
-
-    cell: dict[str, Any]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep will take.
-
-    Attributes:
-        cells: number of cells.
-        tiles: number of tiles, of which ``done`` are committed already.
-        tile: cells per tile.
-        done: committed tiles.
-        cost: seconds of one worker for what remains, from timed cells.
-        memory: peak bytes of one worker.
-        storage: bytes that all results will take on disk, heavy artefacts apart.
-    """
-
-    cells: int
-    tiles: int
-    tile: int
-    done: int
-    cost: float
-    memory: int
-    storage: int
-
-    def __str__(self) -> str:
-        done = f", {self.done} done" if self.done else ""
-        return (
-            f"{self.cells:,} cells in {self.tiles:,} tiles of {self.tile:,}{done}\n"
-            f"about {duration(self.cost)} of one worker, {self.memory / 1e6:,.0f} MB of memory each, "
-            f"{self.storage / 1e6:,.3g} MB on disk"
-        )
-
-
-@dataclass(frozen=True)
-class Status:
-    """How far a sweep has come.
-
-    Attributes:
-        cells: number of cells.
-        tiles: number of tiles (0 before the first run, which chooses it).
-        done: committed tiles.
-        cells_done: cells in them, failed ones included.
-        failed: cells that failed.
-    """
-
-    cells: int
-    tiles: int
-    done: int
-    cells_done: int
-    failed: int
-
-    @property
-    def remaining(self) -> int:
-        """Tiles to compute."""
-        return self.tiles - self.done
-
-    @property
-    def complete(self) -> bool:
-        """Whether every tile is committed."""
-        return self.cells_done == self.cells
-
-    def __str__(self) -> str:
-        failed = f", {self.failed:,} failed" if self.failed else ""
-        share = self.cells_done / self.cells
-        return f"{self.cells_done:,} of {self.cells:,} cells ({share:.1%}){failed}; {self.done:,} of {self.tiles:,} tiles"
+__all__ = ["Sweep"]
 
 
 class Sweep:
@@ -234,9 +158,7 @@ class Sweep:
         if manifest is not None:
             self._prepare(manifest)
             if retry_failed:
-                for tile, notes in self._store.notes(self._store.committed(manifest.layout)):
-                    if "failed" in notes and tile in mine(manifest.layout.tiles):
-                        self._store.uncommit(tile)
+                self._forget_failed(manifest, mine)
             if not len(self._open_tiles(manifest, mine)):
                 return self.status()
         with orderly_stop() as stop, self._executor(workers, engine, address) as (executor, window):
@@ -255,24 +177,31 @@ class Sweep:
                     stop=stop,
                 )
                 driver.run(_from_anywhere(tiles))
-        if display.doubt:
-            warnings.warn(
-                f"measure_many of {self.spec.experiment.__qualname__} failed on cells that succeed in smaller stacks "
-                f"({display.doubt}); the results are there, but stacking is in doubt",
-                TheodoliteWarning,
-                stacklevel=2,
-            )
+        self._tell_doubt(display.doubt)
         status = self.status()
         if stop.is_set() and len(self._open_tiles(manifest, mine)):
             raise KeyboardInterrupt(f"stopped with {status}; run again to resume")
         return status
 
+    def _forget_failed(self, manifest: Manifest, mine: Any) -> None:
+        for tile, notes in self._store.notes(self._store.committed(manifest.layout)):
+            if "failed" in notes and tile in mine(manifest.layout.tiles):
+                self._store.uncommit(tile)
+
+    def _tell_doubt(self, doubt: str) -> None:
+        if doubt:
+            warnings.warn(
+                f"measure_many of {self.spec.experiment.__qualname__} failed on cells that succeed in smaller stacks "
+                f"({doubt}); the results are there, but stacking is in doubt",
+                TheodoliteWarning,
+                stacklevel=3,
+            )
+
     def _begin(self, executor: Executor) -> Manifest:
         """Calibrate, create the manifest (or adopt that of a run that was quicker) and the arrays."""
         if self._calibration is None:
             self._calibration = calibrate(self.spec, executor, self._tile)
-        origin = provenance()
-        self._store.begin(self._saved, self._calibration.layout, {**origin["versions"], "python": origin["python"]})
+        self._store.begin(self._saved, self._calibration.layout, _versions())
         manifest = self._manifest()
         assert manifest is not None
         self._prepare(manifest)
@@ -280,7 +209,7 @@ class Sweep:
 
     def _prepare(self, manifest: Manifest) -> None:
         self._store.prepare(manifest.layout)
-        now = provenance()["versions"]
+        now = _versions()
         changed = [f"{p} {v} (now {now[p]})" for p, v in manifest.versions.items() if p in now and now[p] != v]
         if changed:
             warnings.warn(
@@ -351,7 +280,7 @@ class Sweep:
 
         Cells that are missing or failed are masked: NaN, for which integers and booleans become floats. The coordinate
         ``cell_state`` tells missing (0), done (1) and failed (2) cells apart, so that a NaN that is a result can be told from a
-        mask. A result whose shape differs between cells is padded with NaN to the largest. Above 1 GiB, results are read from the
+        mask. A result or dimension that bears an axis's name gets the ending ``_within``. A result whose shape differs between cells is padded with NaN to the largest. Above 1 GiB, results are read from the
         store when they are looked at.
 
         Raises:
@@ -415,6 +344,13 @@ class Sweep:
         if manifest is None:
             raise StoreError(f"nothing has been run at {self._store.storage.url} yet; call run() first")
         return manifest
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Versions of what computes the results; looked up once, because reading package metadata takes tens of milliseconds."""
+    origin = provenance()
+    return {**origin["versions"], "python": origin["python"]}
 
 
 def _sizes(layout: Any) -> NDArray[np.int64]:

@@ -22,6 +22,10 @@ __all__ = ["Cells", "Receipt", "Sample", "compute", "run_tile", "sample_cells"]
 
 #: The manifest that this process works under, by its stamp (a manifest never changes).
 _MANIFESTS: dict[str, Manifest] = {}
+#: Experiments that this process has run.
+_WARM: set[type] = set()
+#: Seconds below which a first run is repeated for its time.
+CHEAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -174,29 +178,20 @@ class Sample:
     memory: int
 
 
-def sample_cells(cells: Cells, budget: float) -> Sample:
-    """Run ``cells`` one after another until ``budget`` seconds are spent, the first one twice if that is cheap: it warms up.
+def sample_cells(cells: Cells) -> Sample:
+    """Run ``cells`` as a tile is run, timed; in a process that has not run this experiment before, once more if that is cheap.
 
-    With ``measure_many`` they are then run once more together, which is what a tile costs.
+    What a first run imports and compiles is not what a tile costs.
     """
-    outcomes: list[Outcome] = []
-    begin, spent = time.perf_counter(), []
-    for position in range(len(cells.values)):
-        start = time.perf_counter()
-        outcomes += compute(cells.only(position))[0]
-        spent.append(time.perf_counter() - start)
-        if position == 0 and spent[0] < budget / 4:
-            start = time.perf_counter()
-            compute(cells.only(0))
-            spent[0] = time.perf_counter() - start
-        if time.perf_counter() - begin > budget:
-            break
-    seconds = sum(spent) / len(spent)
-    if hasattr(cells.experiment, "measure_many") and 1 < len(spent) == len(cells.values):
+    start = time.perf_counter()
+    outcomes, _ = compute(cells)
+    seconds = time.perf_counter() - start
+    if cells.experiment not in _WARM and seconds < CHEAP:
         start = time.perf_counter()
         compute(cells)
-        seconds = min(seconds, (time.perf_counter() - start) / len(spent))
-    return Sample(tuple(outcomes), seconds, _peak_memory())
+        seconds = time.perf_counter() - start
+    _WARM.add(cells.experiment)
+    return Sample(tuple(outcomes), seconds / len(cells.values), _peak_memory())
 
 
 def _peak_memory() -> int:

@@ -49,10 +49,11 @@ def outcome_of(result: Any, cell: Mapping[str, Any]) -> Outcome:
 
     Args:
         result: a `Record`, an xarray Dataset, or a mapping of names to numbers, arrays, tensors, DataArrays or artefacts.
-        cell: axis -> value. A result that only repeats an axis's value is dropped: it is the coordinate.
+        cell: axis -> value. A result that only repeats an axis's value is dropped: it is the coordinate. Other results and
+            dimensions of an axis's name get the ending ``_within``.
 
     Raises:
-        ArgumentError: ``result`` is of another kind, or clashes with an axis.
+        ArgumentError: ``result`` is of another kind, or holds what is neither number, boolean nor text.
 
     Example:
         >>> outcome_of({"loss": 0.5, "a": 2.0}, {"a": 2.0}).values
@@ -76,13 +77,18 @@ def outcome_of(result: Any, cell: Mapping[str, Any]) -> Outcome:
         raise ArgumentError(f"run() must return a Record or a mapping of names to numbers and arrays, got {type(data).__name__}")
     values = {name: value for name, value in values.items() if not _repeats(name, value, cell)}
     coords = {name: value for name, value in coords.items() if not (name in cell and value.array.ndim == 0)}
-    for name, value in {**coords, **values}.items():
-        clash = next((axis for axis in cell if axis == name or axis in value.dims), None)
-        if clash is not None:
-            raise ArgumentError(
-                f"the result {name!r} with dimensions {value.dims} clashes with the axis {clash!r} of the sweep; rename one of them"
-            )
+    if any(axis == name or axis in value.dims for axis in cell for name, value in (*coords.items(), *values.items())):
+        values, coords = _renamed(values, cell), _renamed(coords, cell)
     return Outcome(values, coords, artefacts, attrs)
+
+
+def _renamed(values: Mapping[str, Value], cell: Mapping[str, Any]) -> dict[str, Value]:
+    """``values`` with ``_within`` added to names and dimensions that are those of an axis."""
+
+    def own(name: str) -> str:
+        return f"{name}_within" if name in cell else name
+
+    return {own(name): Value(value.array, tuple(map(own, value.dims)), value.attrs) for name, value in values.items()}
 
 
 def _repeats(name: str, value: Value, cell: Mapping[str, Any]) -> bool:

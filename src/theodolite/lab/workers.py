@@ -268,7 +268,7 @@ def serve() -> None:
         except (EOFError, OSError):
             return
         try:
-            function, args, kwargs = pickle.loads(packed)
+            function, args, kwargs = _unpack(packed)
             answer = pickle.dumps((True, function(*args, **kwargs)))
         except Exception as error:
             answer = _packed_error(error)
@@ -276,6 +276,15 @@ def serve() -> None:
             _send(answers, answer)
         except OSError:
             return
+
+
+def _unpack(packed: bytes) -> Any:
+    try:
+        return pickle.loads(packed)
+    except (ImportError, AttributeError) as error:
+        raise ArgumentError(
+            f"a worker cannot import what its task needs ({error}); define the experiment in a module that lies on sys.path"
+        ) from error
 
 
 def _packed_error(error: Exception) -> bytes:

@@ -234,7 +234,7 @@ def _scale_shift(capture: Capture, x: torch.Tensor, weight: Any, bias: Any, alig
         if value is None:
             continue
         image = capture.image(value)
-        x = combine(x, image, aligned) if image else plain(x, value.reshape(aligned))  # type: ignore[operator]
+        x = combine(x, image, aligned) if image else plain(x, value.reshape(aligned))
     return x
 
 
@@ -298,6 +298,7 @@ def _handlers() -> dict[Any, Callable[..., Any]]:
     from theodolite.lens.multihead import multihead
 
     tensor = torch.Tensor
+    properties = [getattr(getattr(tensor, name), "__get__") for name in ("T", "mT")]  # noqa: B009
     table: dict[Any, Callable[..., Any]] = {
         F.linear: _linear,
         torch.addmm: _addmm,
@@ -314,6 +315,6 @@ def _handlers() -> dict[Any, Callable[..., Any]]:
         **dict.fromkeys((torch.sub, torch.subtract, tensor.sub, tensor.__sub__), _sub),
         **dict.fromkeys((torch.mul, torch.multiply, tensor.mul, tensor.__mul__, tensor.__rmul__), _mul),
         **dict.fromkeys((torch.div, torch.true_divide, tensor.div, tensor.__truediv__), _div),
-        **dict.fromkeys((torch.t, torch.transpose, tensor.t, tensor.transpose, tensor.T.__get__, tensor.mT.__get__), _transpose),
+        **dict.fromkeys((torch.t, torch.transpose, tensor.t, tensor.transpose, *properties), _transpose),
     }
     return table

@@ -56,8 +56,12 @@ def patches(x: torch.Tensor, kernel: tuple[int, ...], stride: Any, padding: Any,
     steps = x.stride()
     windows = x.as_strided(
         (x.shape[0], *out, x.shape[1], *kernel),
-        (steps[0], *[n * s for n, s in zip(steps[2:], stride, strict=True)], steps[1])
-        + tuple(n * d for n, d in zip(steps[2:], dilation, strict=True)),
+        (
+            steps[0],
+            *[n * s for n, s in zip(steps[2:], stride, strict=True)],
+            steps[1],
+            *tuple(n * d for n, d in zip(steps[2:], dilation, strict=True)),
+        ),
     )
     return windows.reshape(x.shape[0], -1, groups, x.shape[1] // groups * _product(kernel))
 

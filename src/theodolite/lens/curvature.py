@@ -20,7 +20,9 @@ __all__ = ["LossHessian", "OutputHessian", "TangentOperator", "half_squared_erro
 def half_squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """L = ½ ‖f − y‖², summed over samples and outputs: the loss for which the tangent kernel's theory is stated."""
     if outputs.numel() != targets.numel():
-        raise ArgumentError(f"y must have as many entries as the outputs {tuple(outputs.shape)}, got shape {tuple(targets.shape)}")
+        raise ArgumentError(
+            f"y must have as many entries as the outputs {tuple(outputs.shape)}, got shape {tuple(targets.shape)}"
+        )
     return 0.5 * (outputs.reshape(-1) - targets.reshape(-1)).square().sum()
 
 
@@ -162,8 +164,8 @@ class LossHessian(_Hessian):
                 got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
                 raise ArgumentError(f"loss must return a scalar tensor, got {got}; use reduction='mean' or 'sum'")
             if not bool(torch.isfinite(value)):
-                raise ArgumentError(f"the loss must be finite, got {float(value)}")
-            self.value = float(value)
+                raise ArgumentError(f"the loss must be finite, got {float(value.detach())}")
+            self.value = float(value.detach())
             self._differentiate(value.reshape(()))
 
 

@@ -100,7 +100,7 @@ class Plan:
         watched = self.structured
         weights = torch.randn(out.shape, dtype=torch.float64, generator=generator(0, "probe")).to(out)
         labels = 2.0 ** torch.arange(samples, dtype=out.dtype, device=out.device).unsqueeze(1)
-        inputs = [*edges, *watched.values()]
+        inputs: list[Any] = [*edges, *watched.values()]
         plain = _gradients(out, inputs, weights, retain=True)
         tagged = _gradients(out, edges, weights * labels)
         reached = {n for n, g in zip(watched, plain[len(edges) :], strict=True) if g is not None}
@@ -173,7 +173,7 @@ class Plan:
         stacks: list[torch.Tensor | None] = [None] * len(edges)
         for c, direction in enumerate(directions):
             last = c == len(directions) - 1
-            inputs = [*edges, *watched.values()] if c == 0 else edges
+            inputs: list[Any] = [*edges, *watched.values()] if c == 0 else list(edges)
             found = _gradients(out, inputs, direction.expand_as(out), retain=not last)
             if any(g is not None for g in found[len(edges) :]):
                 raise UnsupportedError(
@@ -250,7 +250,7 @@ def _edges(uses: Sequence[Use]) -> list[GradientEdge]:
 
 
 def _gradients(
-    out: torch.Tensor, inputs: Sequence[GradientEdge | torch.Tensor], weights: torch.Tensor, retain: bool = False
+    out: torch.Tensor, inputs: Sequence[Any], weights: torch.Tensor, retain: bool = False
 ) -> Sequence[torch.Tensor | None]:
     if not inputs:
         return []
@@ -306,11 +306,11 @@ def _merge_biases(groups: dict[Piece, list[tuple[Use, torch.Tensor]]]) -> dict[P
     constants = {}
     for piece, group in list(groups.items()):
         use = group[0][0]
-        if len(group) == 1 and isinstance(use, Broadcast) and use.factor is None and use.edge in weights:
-            if len(use.aligned) == 1 and use.aligned[0] == use.shape[-1]:
-                weight, scale = weights[use.edge]
-                constants[weight] = (use.scale / scale) ** 2
-                del groups[piece]
+        plain = isinstance(use, Broadcast) and use.factor is None and use.aligned == (use.shape[-1],)
+        if len(group) == 1 and plain and use.edge in weights:
+            weight, scale = weights[use.edge]
+            constants[weight] = (use.scale / scale) ** 2
+            del groups[piece]
     return constants
 
 

@@ -22,7 +22,9 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 ROOT_2, ROOT_2PI = math.sqrt(2.0), math.sqrt(2.0 * math.pi)
 
 
-def _piecewise_linear(name: str, family: tuple[Any, ...], kinks: tuple[float, ...], slopes: tuple[float, ...], at: float) -> Activation:
+def _piecewise_linear(
+    name: str, family: tuple[Any, ...], kinks: tuple[float, ...], slopes: tuple[float, ...], at: float
+) -> Activation:
     """Continuous, with the given slopes between the given kinks, and the value ``at`` in the first kink (or in 0)."""
     knots = np.array(kinks)
     slope = np.array(slopes)

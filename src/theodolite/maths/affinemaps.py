@@ -1,5 +1,8 @@
 """Batches of affine maps through a ReLU with given patterns, in one pass over memory."""
 
+# mypy: allow-untyped-defs, allow-incomplete-defs
+# (compiled by numba, which takes its types from the calls)
+
 from __future__ import annotations
 
 import numba
@@ -11,7 +14,7 @@ _jit = numba.njit(cache=True, nogil=True)
 
 
 @_jit
-def masked_gather(maps, parents, bits):  # noqa: ANN001, ANN201
+def masked_gather(maps, parents, bits):
     """Row r of the result is maps[parents[r]] where bits[r] is 1, and zero where it is 0.
 
     Args:
@@ -33,7 +36,7 @@ def masked_gather(maps, parents, bits):  # noqa: ANN001, ANN201
 
 
 @_jit
-def masked_product(maps, parents, bits, weight):  # noqa: ANN001, ANN201
+def masked_product(maps, parents, bits, weight):
     """The same, multiplied by a weight with few rows: Σ_j weight[o, j] bits[r, j] maps[parents[r], i, j].
 
     Args:

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import erf
 
-from theodolite.core.arrays import as_given
 from theodolite.core.errors import UnsupportedError
 from theodolite.maths import piecewise_linear
 from theodolite.maths.activation import Activation, identify
@@ -124,7 +122,9 @@ def _dual(activation: Activation) -> Dual:
         value, slope = (functools.partial(p, activation) for p in parts)
         return Dual(activation, "Owen", value, slope)
     if activation.splits:
-        return Dual(activation, "quadrature", functools.partial(_quadrature, activation), functools.partial(_slope_quadrature, activation))
+        return Dual(
+            activation, "quadrature", functools.partial(_quadrature, activation), functools.partial(_slope_quadrature, activation)
+        )
     mehler = _Mehler(activation)
     return Dual(activation, "Mehler", mehler.value, mehler.slope)
 

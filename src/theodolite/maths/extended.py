@@ -14,7 +14,9 @@ from theodolite.core.errors import ArgumentError, NumericalError
 __all__ = ["ExtendedLinear", "extended_product"]
 
 
-def extended_product(inputs: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, size: int) -> torch.Tensor:
+def extended_product(
+    inputs: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, size: int
+) -> torch.Tensor:
     """inputs · Wᵀ over the extended reals, for a sparse W with entries ``values`` at (rows, columns).
 
     Args:
@@ -52,7 +54,9 @@ def extended_product(inputs: torch.Tensor, rows: torch.Tensor, columns: torch.Te
         entries = rows[infinite], columns[infinite]
         positive, negative = (inputs > 0).to(inputs), (inputs < 0).to(inputs)
         up = _product(positive, *entries, (sign > 0).to(inputs), size) + _product(negative, *entries, (sign < 0).to(inputs), size)
-        down = _product(positive, *entries, (sign < 0).to(inputs), size) + _product(negative, *entries, (sign > 0).to(inputs), size)
+        down = _product(positive, *entries, (sign < 0).to(inputs), size) + _product(
+            negative, *entries, (sign > 0).to(inputs), size
+        )
         if bool(((up > 0) & (down > 0)).any()):
             raise NumericalError("∞ − ∞ in an extended-real sum: two infinite terms of opposite sign meet in one output")
         out = torch.where(up > 0, torch.inf, torch.where(down > 0, -torch.inf, out))
@@ -60,7 +64,9 @@ def extended_product(inputs: torch.Tensor, rows: torch.Tensor, columns: torch.Te
 
 
 def _product(inputs: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, size: int) -> torch.Tensor:
-    weight = torch.sparse_coo_tensor(torch.stack([rows, columns]), values.to(inputs), (size, inputs.shape[1]), check_invariants=False)
+    weight = torch.sparse_coo_tensor(
+        torch.stack([rows, columns]), values.to(inputs), (size, inputs.shape[1]), check_invariants=False
+    )
     return (weight @ inputs.T).T
 
 
@@ -100,5 +106,3 @@ class ExtendedLinear(nn.Module):
     def extra_repr(self) -> str:
         """Sizes, for printing."""
         return f"in_features={self.in_features}, out_features={len(self.bias)}, entries={len(self.values)}"
-
-

@@ -119,6 +119,7 @@ def product_edge(y: SquaredSlope, sigma_w2: float, depth: int, *, gaussian: bool
     Cost: some milliseconds.
     """
     log_gain = math.log(sigma_w2)
+
     def heights(t: Array) -> Array:
         w = (y.top * (1.0 + np.exp(t))).astype(np.complex128)
         m, _ = y.nodes(w).moments(w)

@@ -4,6 +4,9 @@ An end of an interval carries a bound on its error, a function a bound on the er
 value exceeds both together. Undecided signs count as zero, or, where certificates are wanted, send the whole parent back.
 """
 
+# mypy: allow-untyped-defs, allow-incomplete-defs
+# (compiled by numba, which takes its types from the calls)
+
 from __future__ import annotations
 
 import numba
@@ -13,16 +16,81 @@ __all__ = ["subdivide_intervals"]
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_jit
-def _sign(slope, constant, error, end):  # noqa: ANN001, ANN202
-    h = slope * end[0] + constant
-    tolerance = error + abs(slope) * end[1]
-    return 1 if h > tolerance else (-1 if h < -tolerance else 0)
+#: What an end is when it is not the zero of a function: the parent's lower or upper end.
+LOWER, UPPER = -1, -2
 
 
 @_jit
-def subdivide_intervals(points, facets, labels, rows, errors, row_labels, keep, certified):  # noqa: ANN001, ANN201
+def _side(slope, constant, error, end, radius):
+    h = slope * end + constant
+    tolerance = error + abs(slope) * radius
+    return np.int64(h > tolerance) - np.int64(h < -tolerance)
+
+
+@_jit
+def _subdivide(points, rows, errors, keep, certified, begin, parts):
+    """Parts of the parents from ``begin`` on, until there is no room for another; returns the next parent too."""
+    count, m = rows.shape[0], rows.shape[2]
+    ends, source = np.empty((2 * parts, 2)), np.empty(2 * parts, np.int64)
+    parents, bits = np.empty(parts, np.int64), np.empty((parts, m), np.uint8)
+    undecided = np.zeros(count, np.bool_)
+    roots, radii, owner, current = np.empty(m), np.empty(m), np.empty(m, np.int64), np.empty(m, np.uint8)
+    made, r = 0, begin
+    while r < count:
+        low, low_radius, low_source = points[2 * r, 0], points[2 * r, 1], LOWER
+        high, high_radius, high_source = points[2 * r + 1, 0], points[2 * r + 1, 1], UPPER
+        found, alive, unsure = 0, True, False
+        for j in range(m):
+            a, c, e = rows[r, 0, j], rows[r, 1, j], errors[j]
+            left, right = _side(a, c, e, low, low_radius), _side(a, c, e, high, high_radius)
+            unsure |= left == 0 or right == 0
+            current[j] = 1 if left > 0 or (left == 0 and right > 0) else 0
+            if left * right < 0:
+                root, radius = -c / a, 2.0 * e / abs(a)
+                if keep[j] == 0:  # insertion keeps the roots in order
+                    k = found
+                    while k > 0 and roots[k - 1] > root:
+                        roots[k], radii[k], owner[k] = roots[k - 1], radii[k - 1], owner[k - 1]
+                        k -= 1
+                    roots[k], radii[k], owner[k] = root, radius, j
+                    found += 1
+                else:  # keep the side on which the function is positive
+                    current[j] = 1
+                    if left < 0:
+                        low, low_radius, low_source = root, radius, j
+                    else:
+                        high, high_radius, high_source = root, radius, j
+            elif keep[j] > 0 and left <= 0 and right <= 0 and (left < 0 or right < 0 or keep[j] == 2):
+                alive = False
+        for k in range(1, found):
+            unsure |= roots[k] - roots[k - 1] <= radii[k] + radii[k - 1]
+        undecided[r] = certified and unsure
+        if alive and not undecided[r]:
+            if made + found + 1 > parts:
+                break
+            k = 0
+            while True:
+                parents[made] = r
+                for j in range(m):
+                    bits[made, j] = current[j]
+                ends[2 * made, 0], ends[2 * made, 1], source[2 * made] = low, low_radius, low_source
+                if k == found:
+                    ends[2 * made + 1, 0], ends[2 * made + 1, 1], source[2 * made + 1] = high, high_radius, high_source
+                    made += 1
+                    break
+                low, low_radius, low_source = roots[k], radii[k], owner[k]
+                ends[2 * made + 1, 0], ends[2 * made + 1, 1], source[2 * made + 1] = low, low_radius, low_source
+                made += 1
+                reach = roots[k] + radii[k]
+                while k < found and roots[k] - radii[k] <= reach:  # roots that cannot be told apart are one
+                    current[owner[k]] = 1 - current[owner[k]]
+                    reach = max(reach, roots[k] + radii[k])
+                    k += 1
+        r += 1
+    return r, ends[: 2 * made], source[: 2 * made], parents[:made], bits[:made], undecided
+
+
+def subdivide_intervals(points, facets, labels, rows, errors, row_labels, keep, certified):
     """Cut interval r at the zeros of a·t + c for all rows[r].
 
     Args:
@@ -38,107 +106,18 @@ def subdivide_intervals(points, facets, labels, rows, errors, row_labels, keep, 
     Returns:
         points, facets, labels of the parts; their parents; their bits (parts, m); undecided (R,).
     """
-    count = rows.shape[0]
-    m = rows.shape[2]
-    capacity = 4 * count + 16
-    out_points = np.empty((2 * capacity, 2))
-    out_facets = np.empty((2 * capacity, 3))
-    out_labels = np.empty(2 * capacity, np.int64)
-    parents = np.empty(capacity, np.int64)
-    bits = np.empty((capacity, m), np.uint8)
-    undecided = np.zeros(count, np.bool_)
-    made = 0
-    roots = np.empty(m)
-    radii = np.empty(m)
-    owner = np.empty(m, np.int64)
-    ends = np.empty((2, 2))
-    end_facets = np.empty((2, 3))
-    end_labels = np.empty(2, np.int64)
-    current = np.empty(m, np.uint8)
-    for r in range(count):
-        ends[:] = points[2 * r : 2 * r + 2]
-        end_facets[:] = facets[2 * r : 2 * r + 2]
-        end_labels[:] = labels[2 * r : 2 * r + 2]
-        found = 0
-        alive = True
-        for j in range(m):
-            a, c, e = rows[r, 0, j], rows[r, 1, j], errors[j]
-            left = _sign(a, c, e, ends[0])
-            right = _sign(a, c, e, ends[1])
-            if certified and (left == 0 or right == 0):
-                undecided[r] = True
-                break
-            current[j] = left > 0 or (left == 0 and right > 0)
-            if left * right < 0:
-                root, radius = -c / a, 2.0 * e / abs(a)
-                if keep[j] == 0:
-                    roots[found] = root
-                    radii[found] = radius
-                    owner[found] = j
-                    found += 1
-                else:  # keep the side on which the function is positive
-                    side = 0 if left < 0 else 1
-                    ends[side, 0] = root
-                    ends[side, 1] = radius
-                    end_facets[side, 0], end_facets[side, 1], end_facets[side, 2] = a, c, e
-                    end_labels[side] = row_labels[j]
-                    current[j] = 1
-            elif keep[j] and left <= 0 and right <= 0 and (left < 0 or right < 0 or keep[j] == 2):
-                alive = False
-        if undecided[r] or not alive:
-            continue
-        order = np.argsort(roots[:found])
-        if certified:
-            for k in range(1, found):
-                p, q = order[k - 1], order[k]
-                if roots[q] - roots[p] <= radii[p] + radii[q]:
-                    undecided[r] = True
-        if undecided[r]:
-            continue
-        k = 0
-        while True:
-            # ends[0] is the lower end of the next part; its upper end is the next root that is decidedly beyond it
-            last = k == found
-            if made == parents.shape[0]:
-                larger = 2 * made
-                fresh_points, fresh_facets = np.empty((2 * larger, 2)), np.empty((2 * larger, 3))
-                fresh_labels, fresh_parents = np.empty(2 * larger, np.int64), np.empty(larger, np.int64)
-                fresh_bits = np.empty((larger, m), np.uint8)
-                fresh_points[: 2 * made], fresh_facets[: 2 * made] = out_points, out_facets
-                fresh_labels[: 2 * made], fresh_parents[:made], fresh_bits[:made] = out_labels, parents, bits
-                out_points, out_facets, out_labels, parents, bits = (
-                    fresh_points, fresh_facets, fresh_labels, fresh_parents, fresh_bits,
-                )  # fmt: skip
-            out_points[2 * made], out_facets[2 * made], out_labels[2 * made] = ends[0], end_facets[0], end_labels[0]
-            parents[made] = r
-            bits[made] = current
-            if last:
-                out_points[2 * made + 1] = ends[1]
-                out_facets[2 * made + 1] = end_facets[1]
-                out_labels[2 * made + 1] = end_labels[1]
-                made += 1
-                break
-            q = order[k]
-            j = owner[q]
-            end = 2 * made + 1
-            out_points[end, 0], out_points[end, 1] = roots[q], radii[q]
-            out_facets[end, 0], out_facets[end, 1], out_facets[end, 2] = rows[r, 0, j], rows[r, 1, j], errors[j]
-            out_labels[end] = row_labels[j]
-            made += 1
-            ends[0] = out_points[end]
-            end_facets[0] = out_facets[end]
-            end_labels[0] = row_labels[j]
-            reach = roots[q] + radii[q]
-            while k < found and roots[order[k]] - radii[order[k]] <= reach:
-                j = owner[order[k]]
-                current[j] = 1 - current[j]
-                reach = max(reach, roots[order[k]] + radii[order[k]])
-                k += 1
-    return (
-        out_points[: 2 * made],
-        out_facets[: 2 * made],
-        out_labels[: 2 * made],
-        parents[:made],
-        bits[:made],
-        undecided,
-    )  # fmt: skip
+    count, lines = rows.shape[0], rows.shape[2]
+    batches, begin, undecided = [], 0, np.zeros(count, dtype=bool)
+    parts = 2 * count + lines + 16
+    while begin < count or not batches:
+        begin, *batch, flags = _subdivide(points, rows, errors, keep, certified, begin, parts)
+        undecided |= flags
+        batches.append(batch)
+    ends, source, parents, bits = (np.concatenate([b[k] for b in batches]) for k in range(4))
+    owner = np.repeat(parents, 2)
+    old = source < 0
+    inherited = np.where(old, 2 * owner + (source == UPPER), 0)
+    fresh = np.where(old, 0, source)
+    own = np.concatenate([rows[owner, :, fresh], errors[fresh][:, None]], axis=1)
+    out_facets = np.where(old[:, None], facets[inherited], own)
+    return ends, out_facets, np.where(old, labels[inherited], row_labels[fresh]), parents, bits, undecided

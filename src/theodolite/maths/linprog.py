@@ -73,7 +73,9 @@ class HalfspaceStack:
         """
         solved = self._solve(np.append(objective, 0.0), ball=False)
         if solved is None:
-            raise NumericalError("the linear program has no finite maximum: the polytope is empty, or unbounded in that direction")
+            raise NumericalError(
+                "the linear program has no finite maximum: the polytope is empty, or unbounded in that direction"
+            )
         return solved[0], solved[1][:-1]
 
     def needed(self) -> list[int]:
@@ -165,11 +167,11 @@ class _Offset:
         self._model = highs
         self._first = first
 
-    def deleteRows(self, count: int, index: Array) -> None:  # noqa: N802
+    def deleteRows(self, count: int, index: Array) -> None:
         """Remove rows counted after the bounds."""
         self._model.deleteRows(count, (index + self._first).astype(np.int32))
 
-    def changeRowBounds(self, row: int, low: float, high: float) -> None:  # noqa: N802
+    def changeRowBounds(self, row: int, low: float, high: float) -> None:
         """Change one row, counted after the bounds."""
         self._model.changeRowBounds(row + self._first, low, high)
 

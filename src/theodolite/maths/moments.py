@@ -1,5 +1,8 @@
 """Volumes, centroids and second moments of many convex polytopes given by their vertices."""
 
+# mypy: allow-untyped-defs, allow-incomplete-defs
+# (compiled by numba, which takes its types from the calls)
+
 from __future__ import annotations
 
 from typing import Any, TypeAlias
@@ -65,12 +68,12 @@ def _polygon_moments(vertices: Array, starts: Array) -> tuple[Array, Array, Arra
 
 
 @_jit
-def _has(masks, v, f):  # noqa: ANN001, ANN202
+def _has(masks, v, f):
     return (masks[v, f >> 6] >> np.uint64(f & 63)) & np.uint64(1) == np.uint64(1)
 
 
 @_jit
-def _next_face(members, inc, nv, nf, begin, apex, left, out):  # noqa: ANN001, ANN202
+def _next_face(members, inc, nv, nf, begin, apex, left, out):
     """The next facet from ``begin`` that cuts a proper maximal face, without the apex, from a face; its members go to ``out``."""
     for f in range(begin, nf):
         if inc[f, apex]:
@@ -105,7 +108,7 @@ def _next_face(members, inc, nv, nf, begin, apex, left, out):  # noqa: ANN001, A
 
 
 @_jit
-def _moments(vertices, starts, masks):  # noqa: ANN001, ANN202
+def _moments(vertices, starts, masks):
     count, d, words = starts.shape[0] - 1, vertices.shape[1], masks.shape[1]
     volume, first, second = np.zeros(count), np.zeros((count, d)), np.zeros((count, d, d))
     factorial = 1.0
@@ -161,7 +164,7 @@ def _moments(vertices, starts, masks):  # noqa: ANN001, ANN202
 
 
 @_jit
-def _add_simplex(vertices, base, corners, d, size, first, second):  # noqa: ANN001, ANN202
+def _add_simplex(vertices, base, corners, d, size, first, second):
     """Add ∫ u and ∫ u uᵀ over a simplex, u = t − first vertex of the cell."""
     total = np.zeros(d)
     for i in range(d + 1):
@@ -173,5 +176,7 @@ def _add_simplex(vertices, base, corners, d, size, first, second):  # noqa: ANN0
         for m in range(d):
             products = total[k] * total[m]
             for i in range(d + 1):
-                products += (vertices[base + corners[i], k] - vertices[base, k]) * (vertices[base + corners[i], m] - vertices[base, m])
+                products += (vertices[base + corners[i], k] - vertices[base, k]) * (
+                    vertices[base + corners[i], m] - vertices[base, m]
+                )
             second[k, m] += size * products / ((d + 1) * (d + 2))

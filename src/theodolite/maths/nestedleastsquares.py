@@ -103,7 +103,7 @@ def _tall(matrix: np.ndarray, targets: np.ndarray, widths: list[int], live: np.n
     if not widths:
         return
     n = len(matrix)
-    columns = matrix[:, : widths[-1]][:, live[: widths[-1]]]
+    columns = _chosen(matrix, live[: widths[-1]])
     count = columns.shape[1]
     stacked = np.vstack([columns, np.sqrt(ridge) * np.eye(count)]) if ridge > 0 else columns
     q, r = qr(stacked, mode="economic", check_finite=False)
@@ -126,7 +126,7 @@ def _wide(matrix: np.ndarray, targets: np.ndarray, widths: list[int], live: np.n
     if not widths:
         return
     n = len(matrix)
-    columns = matrix[:, : widths[-1]][:, live[: widths[-1]]]
+    columns = _chosen(matrix, live[: widths[-1]])
     r = np.asfortranarray(np.sqrt(ridge) * np.eye(n, dtype=columns.dtype))
     plain = np.zeros_like(r, order="F") if ridge > 0 else r
     done = 0
@@ -145,6 +145,12 @@ def _wide(matrix: np.ndarray, targets: np.ndarray, widths: list[int], live: np.n
             yield width, columns[:, :size].conj().T @ dual, rank
         else:
             yield width, _by_svd(columns[:, :size], targets, ridge), rank
+
+
+def _chosen(matrix: np.ndarray, live: np.ndarray) -> np.ndarray:
+    """The live ones of the first columns; no copy when all are."""
+    first = matrix[:, : len(live)]
+    return first if live.all() else first[:, live]
 
 
 def _updated(r: np.ndarray, added: np.ndarray) -> np.ndarray:

@@ -3,7 +3,13 @@
 Every vertex is the intersection of two lines and carries a bound on its error; every line carries a bound on the error of its
 values. A sign is *decided* when the value exceeds both together. Undecided signs count as zero (the vertex is taken to lie on the
 line), or, where certificates are wanted, send the whole parent back to be cut in exact arithmetic.
+
+While a parent is cut, its parts hold vertices and the numbers of the lines between them; the lines themselves stand once in a table:
+the parent's own edges, then its cutters.
 """
+
+# mypy: allow-untyped-defs, allow-incomplete-defs
+# (compiled by numba, which takes its types from the calls)
 
 from __future__ import annotations
 
@@ -14,144 +20,253 @@ __all__ = ["subdivide_polygons"]
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_jit
-def _move(points, facets, labels, begin, n, to_points, to_facets, to_labels, to):  # noqa: ANN001, ANN202
-    """Copy n vertices with their lines; plain loops, which compile ten times faster than slices."""
-    for i in range(n):
-        for k in range(3):
-            to_points[to + i, k] = points[begin + i, k]
-        for k in range(4):
-            to_facets[to + i, k] = facets[begin + i, k]
-        to_labels[to + i] = labels[begin + i]
+#: What became of a parent.
+DONE, NO_ROOM, UNDECIDED = 0, 1, 2
 
 
 @_jit
-def _room(points, facets, labels, used, size):  # noqa: ANN001, ANN202
-    """The same ``used`` vertices with room for at least ``size``."""
-    if size <= labels.shape[0]:
-        return points, facets, labels
-    size = max(size, 2 * labels.shape[0])
-    larger, larger_facets, larger_labels = np.empty((size, 3)), np.empty((size, 4)), np.empty(size, np.int64)
-    _move(points, facets, labels, 0, used, larger, larger_facets, larger_labels, 0)
-    return larger, larger_facets, larger_labels
-
-
-@_jit
-def _more_parts(parents, bits, starts, made):  # noqa: ANN001, ANN202
-    more, more_bits = np.empty(2 * made, np.int64), np.empty((2 * made, bits.shape[1]), np.uint8)
-    more_starts = np.empty(2 * made + 1, np.int64)
-    for i in range(made):
-        more[i] = parents[i]
-        for k in range(bits.shape[1]):
-            more_bits[i, k] = bits[i, k]
-    for i in range(made + 1):
-        more_starts[i] = starts[i]
-    return more, more_bits, more_starts
-
-
-@_jit
-def _crossing(edge, line, p, q, out):  # noqa: ANN001, ANN202
-    """Intersection of an edge's line with a cutting line, with its error radius, between vertices p and q (x, y, radius)."""
-    a1, b1, c1, e1 = edge[0], edge[1], edge[2], edge[3]
-    a2, b2, c2, e2 = line[0], line[1], line[2], line[3]
+def _crossing(points, slot, i, k, table, edge, line, to, at):
+    """Where the edge from vertex i to vertex k meets a line: its point and error radius, to points[to, at]."""
+    a1, b1, c1, e1 = table[edge, 0], table[edge, 1], table[edge, 2], table[edge, 3]
+    a2, b2, c2, e2 = table[line, 0], table[line, 1], table[line, 2], table[line, 3]
+    px, py, qx, qy = points[slot, i, 0], points[slot, i, 1], points[slot, k, 0], points[slot, k, 1]
     det = a1 * b2 - a2 * b1
     g1 = abs(a1) + abs(b1)
     g2 = abs(a2) + abs(b2)
     # |h_1(v*)| ≤ e_1 and |h_2(v*)| ≤ e_2 at the true vertex v*; two-by-two inverse, with room for the rounding of this step
     radius = 2.0 * (g2 * e1 + g1 * e2) / max(abs(det) - 1e-15 * g1 * g2, 1e-300)
-    length = abs(q[0] - p[0]) + abs(q[1] - p[1]) + max(p[2], q[2])
+    length = abs(qx - px) + abs(qy - py) + max(points[slot, i, 2], points[slot, k, 2])
     if radius <= length:
-        out[0] = (b1 * c2 - b2 * c1) / det
-        out[1] = (c1 * a2 - c2 * a1) / det
-        out[2] = radius
+        points[to, at, 0] = (b1 * c2 - b2 * c1) / det
+        points[to, at, 1] = (c1 * a2 - c2 * a1) / det
+        points[to, at, 2] = radius
     else:  # nearly parallel, or an edge as short as the error: anywhere between its ends is as good
-        hp = a2 * p[0] + b2 * p[1] + c2
-        hq = a2 * q[0] + b2 * q[1] + c2
+        hp = a2 * px + b2 * py + c2
+        hq = a2 * qx + b2 * qy + c2
         t = hp / (hp - hq)
-        out[0] = p[0] + t * (q[0] - p[0])
-        out[1] = p[1] + t * (q[1] - p[1])
-        out[2] = length
+        points[to, at, 0] = px + t * (qx - px)
+        points[to, at, 1] = py + t * (qy - py)
+        points[to, at, 2] = length
 
 
 @_jit
-def _put(point, facet, label, line, line_label, leaves, to_points, to_facets, to_labels, to):  # noqa: ANN001, ANN202
-    """One vertex, followed by the cutting line where the polygon leaves along it, else by its old line."""
-    for k in range(3):
-        to_points[to, k] = point[k]
-    for k in range(4):
-        to_facets[to, k] = line[k] if leaves else facet[k]
-    to_labels[to] = line_label if leaves else label
-
-
-@_jit
-def _cut(n, points, facets, labels, values, cross, line, label, low, low_facets, low_labels, high, high_facets, high_labels):  # noqa: ANN001, ANN202
-    """Split one polygon by a line with vertex signs ``values``; returns the numbers of vertices below and above."""
+def _cut(n, points, edges, slot, low, high, signs, table, line):
+    """Split the polygon in ``slot`` by a line into slots ``low`` and ``high``; returns their numbers of vertices."""
     nl = 0
     nh = 0
     for i in range(n):
         k = i + 1 if i + 1 < n else 0
-        s = values[i]
-        t = values[k]
+        s, t, edge = signs[i], signs[k], edges[slot, i]
         if s <= 0:
-            _put(points[i], facets[i], labels[i], line, label, s == 0 and t > 0, low, low_facets, low_labels, nl)
+            for c in range(3):
+                points[low, nl, c] = points[slot, i, c]
+            edges[low, nl] = line if s == 0 and t > 0 else edge
             nl += 1
         if s >= 0:
-            _put(points[i], facets[i], labels[i], line, label, s == 0 and t < 0, high, high_facets, high_labels, nh)
+            for c in range(3):
+                points[high, nh, c] = points[slot, i, c]
+            edges[high, nh] = line if s == 0 and t < 0 else edge
             nh += 1
         if s * t < 0:
-            _crossing(facets[i], line, points[i], points[k], cross)
-            _put(cross, facets[i], labels[i], line, label, t > 0, low, low_facets, low_labels, nl)
-            _put(cross, facets[i], labels[i], line, label, t < 0, high, high_facets, high_labels, nh)
+            _crossing(points, slot, i, k, table, edge, line, low, nl)
+            for c in range(3):
+                points[high, nh, c] = points[low, nl, c]
+            edges[low, nl] = line if t > 0 else edge
+            edges[high, nh] = line if t < 0 else edge
             nl += 1
             nh += 1
     return nl, nh
 
 
 @_jit
-def _signs(n, points, line, values):  # noqa: ANN001, ANN202
-    """Signs at the vertices (0: undecided); returns (any negative, any positive, any undecided)."""
-    negative = False
-    positive = False
-    unsure = False
-    a, b, c, e = line[0], line[1], line[2], line[3]
+def _sides(n, points, slot, table, line, signs):
+    """Signs at the vertices (0: undecided) to ``signs``; returns how many lie below and above."""
+    a, b, c, e = table[line, 0], table[line, 1], table[line, 2], table[line, 3]
     g = abs(a) + abs(b)
-    for i in range(n):
-        h = a * points[i, 0] + b * points[i, 1] + c
-        tolerance = e + g * points[i, 2]
-        if h > tolerance:
-            values[i] = 1
-            positive = True
-        elif h < -tolerance:
-            values[i] = -1
-            negative = True
-        else:
-            values[i] = 0
-            unsure = True
-    return negative, positive, unsure
+    above = np.int64(0)
+    below = np.int64(0)
+    for i in range(n):  # no branches: the signs are as good as random
+        h = a * points[slot, i, 0] + b * points[slot, i, 1] + c
+        tolerance = e + g * points[slot, i, 2]
+        up = np.int64(h > tolerance)
+        down = np.int64(h < -tolerance)
+        signs[i] = up - down
+        above += up
+        below += down
+    return below, above
 
 
 @_jit
-def _screen(start, stop, points, rows, errors, state, spread):  # noqa: ANN001, ANN202
-    """For every line: bit 0 some vertex decidedly below, bit 1 above, bit 2 some undecided."""
-    m = rows.shape[1]
+def _screen(start, stop, points, rows, r, errors, highest, lowest, nearest, spread):
+    """Over a parent's vertices, for every line: the most decided value above, below, and the least margin of decision."""
+    m = rows.shape[2]
     for j in range(m):
-        state[j] = 0
-        spread[j] = abs(rows[0, j]) + abs(rows[1, j])
+        highest[j], lowest[j], nearest[j] = -1.0, 1.0, np.inf
+        spread[j] = abs(rows[r, 0, j]) + abs(rows[r, 1, j])
     for i in range(start, stop):
-        x, y, r = points[i, 0], points[i, 1], points[i, 2]
+        x, y, radius = points[i, 0], points[i, 1], points[i, 2]
         for j in range(m):
-            h = rows[0, j] * x + rows[1, j] * y + rows[2, j]
-            tolerance = errors[j] + spread[j] * r
-            state[j] |= (h < -tolerance) | ((h > tolerance) << 1) | ((abs(h) <= tolerance) << 2)
+            h = rows[r, 0, j] * x + rows[r, 1, j] * y + rows[r, 2, j]
+            tolerance = errors[j] + spread[j] * radius
+            up, down, near = h - tolerance, h + tolerance, abs(h) - tolerance
+            highest[j] = up if up > highest[j] else highest[j]
+            lowest[j] = down if down < lowest[j] else lowest[j]
+            nearest[j] = near if near < nearest[j] else nearest[j]
 
 
 @_jit
-def subdivide_polygons(points, facets, labels, starts, rows, errors, row_labels, keep, certified):  # noqa: ANN001, ANN201
+def _cut_parent(
+    n,
+    points,
+    edges,
+    signs,
+    table,
+    cutters,
+    cutting,
+    keep,
+    certified,
+    current,
+    stack,
+    stack_bits,
+    used,
+    made,
+    out_points,
+    out_edges,
+    out_starts,
+    out_bits,
+):
+    """All parts of one parent, whose polygon stands in slot 0; returns (status, used, made).
+
+    Slots 0 to 2 hold the current polygon and the two parts of a cut, slots from 3 on the parts that wait.
+    """
+    m = current.shape[0]
+    first = table.shape[0] - m  # the cutters stand at the end of the table
+    here, low, high = 0, 1, 2
+    depth = 0
+    position = 0
+    while True:
+        alive = True
+        while position < cutting:
+            j = cutters[position]
+            below, above = _sides(n, points, here, table, first + position, signs)
+            if certified and below + above < n:
+                return UNDECIDED, used, made
+            if below and above:
+                nl, nh = _cut(n, points, edges, here, low, high, signs, table, first + position)
+                if keep[j] == 0:
+                    for i in range(nh):
+                        for c in range(3):
+                            points[3 + depth, i, c] = points[high, i, c]
+                        edges[3 + depth, i] = edges[high, i]
+                    stack[depth, 0], stack[depth, 1] = nh, position + 1
+                    for i in range(m):
+                        stack_bits[depth, i] = current[i]
+                    stack_bits[depth, j] = 1
+                    depth += 1
+                    here, low, n = low, here, nl
+                    current[j] = 0
+                else:
+                    here, high, n = high, here, nh
+                    current[j] = 1
+            else:
+                current[j] = 1 if above else 0
+                if keep[j] and not above and (below or keep[j] == 2):
+                    alive = False
+                    break
+            position += 1
+        if alive:
+            if used + n > out_edges.shape[0] or made == out_bits.shape[0]:
+                return NO_ROOM, used, made
+            for i in range(n):
+                for c in range(3):
+                    out_points[used + i, c] = points[here, i, c]
+                out_edges[used + i] = edges[here, i]
+            for i in range(m):
+                out_bits[made, i] = current[i]
+            used += n
+            made += 1
+            out_starts[made] = used
+        if depth == 0:
+            return DONE, used, made
+        depth -= 1
+        n, position = stack[depth, 0], stack[depth, 1]
+        for i in range(n):
+            for c in range(3):
+                points[here, i, c] = points[3 + depth, i, c]
+            edges[here, i] = edges[3 + depth, i]
+        for i in range(m):
+            current[i] = stack_bits[depth, i]
+
+
+@_jit
+def _subdivide(points, facets, labels, starts, rows, errors, row_labels, keep, certified, begin, room, parts):
+    """As `subdivide_polygons` for the parents from ``begin`` on, until the room given is used up; returns the next parent too."""
+    count, m = starts.shape[0] - 1, rows.shape[2]
+    out_points, out_edges = np.empty((room, 3)), np.empty(room, np.int64)
+    out_facets, out_labels = np.empty((room, 4)), np.empty(room, np.int64)
+    out_starts, parents, bits = np.zeros(parts + 1, np.int64), np.empty(parts, np.int64), np.empty((parts, m), np.uint8)
+    undecided = np.zeros(count, np.bool_)
+    longest = 0
+    for r in range(begin, count):
+        longest = max(longest, starts[r + 1] - starts[r])
+    width = longest + m + 2
+    work, edges, signs = np.empty((m + 4, width, 3)), np.empty((m + 4, width), np.int64), np.empty(width, np.int64)
+    stack, stack_bits = np.empty((m + 1, 2), np.int64), np.empty((m + 1, m), np.uint8)
+    highest, lowest, nearest, spread = np.empty(m), np.empty(m), np.empty(m), np.empty(m)
+    table, table_labels = np.empty((longest + m, 4)), np.empty(longest + m, np.int64)
+    cutters, current = np.empty(m, np.int64), np.zeros(m, np.uint8)
+    used, made, r = 0, 0, begin
+    while r < count:
+        start, n = starts[r], starts[r + 1] - starts[r]
+        _screen(start, start + n, points, rows, r, errors, highest, lowest, nearest, spread)
+        cutting, dropped, unsure = 0, False, False
+        for j in range(m):
+            below, above = lowest[j] < 0.0, highest[j] > 0.0
+            unsure |= nearest[j] <= 0.0
+            current[j] = 1 if above else 0
+            dropped |= keep[j] > 0 and not above and (below or keep[j] == 2)
+            if below and above:
+                for k in range(3):
+                    table[longest + cutting, k] = rows[r, k, j]
+                table[longest + cutting, 3] = errors[j]
+                table_labels[longest + cutting] = row_labels[j]
+                cutters[cutting] = j
+                cutting += 1
+        undecided[r] = certified and unsure
+        if not dropped and not undecided[r]:
+            for i in range(n):
+                for k in range(3):
+                    work[0, i, k] = points[start + i, k]
+                for k in range(4):
+                    table[i, k] = facets[start + i, k]
+                table_labels[i] = labels[start + i]
+                edges[0, i] = i
+            status, new_used, new_made = _cut_parent(
+                n, work, edges, signs, table, cutters, cutting, keep, certified, current, stack, stack_bits, used, made,
+                out_points, out_edges, out_starts, bits,
+            )  # fmt: skip
+            if status == NO_ROOM:
+                break
+            undecided[r] = status == UNDECIDED
+            if status == DONE:
+                for i in range(used, new_used):
+                    for k in range(4):
+                        out_facets[i, k] = table[out_edges[i], k]
+                    out_labels[i] = table_labels[out_edges[i]]
+                for i in range(made, new_made):
+                    parents[i] = r
+                used, made = new_used, new_made
+        r += 1
+    return (
+        r, out_points[:used], out_facets[:used], out_labels[:used], out_starts[: made + 1], parents[:made], bits[:made], undecided,
+    )  # fmt: skip
+
+
+def subdivide_polygons(points, facets, labels, starts, rows, errors, row_labels, keep, certified):
     """Cut polygon r by all lines rows[r], in order.
 
     Args:
-        points: (V, 3): x, y and error radius of the vertices of all polygons, counter-clockwise or clockwise.
+        points: (V, 3): x, y and error radius of the vertices of all polygons, in order around each.
         facets: (V, 4): a, b, c and error of the line through vertex i and the next one.
         labels: (V,): labels of these lines.
         starts: (R + 1,): polygon r owns vertices starts[r] to starts[r + 1].
@@ -164,138 +279,26 @@ def subdivide_polygons(points, facets, labels, starts, rows, errors, row_labels,
     Returns:
         points, facets, labels, starts of the parts; their parents; their bits (parts, m): 1 above; undecided (R,).
     """
-    count = starts.shape[0] - 1
-    m = rows.shape[2]
-    capacity = 2 * points.shape[0] + 64
-    out_points = np.empty((capacity, 3))
-    out_facets = np.empty((capacity, 4))
-    out_labels = np.empty(capacity, np.int64)
-    parts = 2 * count + 16
-    out_starts = np.zeros(parts + 1, np.int64)
-    parents = np.empty(parts, np.int64)
-    bits = np.empty((parts, m), np.uint8)
-    undecided = np.zeros(count, np.bool_)
-    used = 0
-    made = 0
-    longest = 0
-    for r in range(count):
-        longest = max(longest, starts[r + 1] - starts[r])
-    width = longest + m + 2
-    stack_points = np.empty((width * 4, 3))
-    stack_facets = np.empty((width * 4, 4))
-    stack_labels = np.empty(width * 4, np.int64)
-    stack_begin = np.empty(m + 2, np.int64)
-    stack_next = np.empty(m + 2, np.int64)
-    stack_bits = np.empty((m + 2, m), np.uint8)
-    here, here_facets, here_labels = np.empty((width, 3)), np.empty((width, 4)), np.empty(width, np.int64)
-    low, low_facets, low_labels = np.empty((width, 3)), np.empty((width, 4)), np.empty(width, np.int64)
-    high, high_facets, high_labels = np.empty((width, 3)), np.empty((width, 4)), np.empty(width, np.int64)
-    values = np.empty(width, np.int64)
-    state = np.empty(m, np.uint8)
-    spread = np.empty(m)
-    cutters = np.empty(m, np.int64)
-    cross = np.empty(3)
-    lines = np.empty((m, 4))
-    current = np.zeros(m, np.uint8)
-    for r in range(count):
-        begin, end = starts[r], starts[r + 1]
-        _screen(begin, end, points, rows[r], errors, state, spread)
-        cutting = 0
-        dropped = False
-        unsure = False
-        for j in range(m):
-            below, above = state[j] & 1, state[j] >> 1 & 1
-            unsure |= (state[j] >> 2 & 1) == 1
-            current[j] = above
-            if keep[j] and not above and (below or keep[j] == 2):
-                dropped = True
-            if below and above:
-                for k in range(3):
-                    lines[cutting, k] = rows[r, k, j]
-                lines[cutting, 3] = errors[j]
-                cutters[cutting] = j
-                cutting += 1
-        if certified and unsure:
-            undecided[r] = True
-            continue
-        if dropped:
-            continue
-        used_before, made_before = used, made
-        n = end - begin
-        _move(points, facets, labels, begin, n, here, here_facets, here_labels, 0)
-        depth = 0
-        position = 0
-        top = 0
-        alive = True
-        while True:
-            while position < cutting and alive:
-                j = cutters[position]
-                negative, positive, zero = _signs(n, here, lines[position], values)
-                if certified and zero:
-                    undecided[r] = True
-                    break
-                if negative and positive:
-                    nl, nh = _cut(
-                        n, here, here_facets, here_labels, values, cross, lines[position], row_labels[j],
-                        low, low_facets, low_labels, high, high_facets, high_labels,
-                    )  # fmt: skip
-                    if keep[j] == 0:
-                        stack_points, stack_facets, stack_labels = _room(stack_points, stack_facets, stack_labels, top, top + nh)
-                        _move(high, high_facets, high_labels, 0, nh, stack_points, stack_facets, stack_labels, top)
-                        stack_begin[depth] = top
-                        stack_next[depth] = position + 1
-                        for k in range(m):
-                            stack_bits[depth, k] = current[k]
-                        stack_bits[depth, j] = 1
-                        top += nh
-                        depth += 1
-                        here, low = low, here
-                        here_facets, low_facets = low_facets, here_facets
-                        here_labels, low_labels = low_labels, here_labels
-                        n = nl
-                        current[j] = 0
-                    else:
-                        here, high = high, here
-                        here_facets, high_facets = high_facets, here_facets
-                        here_labels, high_labels = high_labels, here_labels
-                        n = nh
-                        current[j] = 1
-                else:
-                    current[j] = positive
-                    if keep[j] and not positive and (negative or keep[j] == 2):
-                        alive = False
-                position += 1
-            if undecided[r]:
-                used, made = used_before, made_before
-                break
-            if alive:
-                out_points, out_facets, out_labels = _room(out_points, out_facets, out_labels, used, used + n)
-                if made == parents.shape[0]:
-                    parents, bits, out_starts = _more_parts(parents, bits, out_starts, made)
-                _move(here, here_facets, here_labels, 0, n, out_points, out_facets, out_labels, used)
-                for k in range(m):
-                    bits[made, k] = current[k]
-                parents[made] = r
-                used += n
-                made += 1
-                out_starts[made] = used
-            if depth == 0:
-                break
-            depth -= 1
-            alive = True
-            begin = stack_begin[depth]
-            n = top - begin
-            _move(stack_points, stack_facets, stack_labels, begin, n, here, here_facets, here_labels, 0)
-            top = begin
-            position = stack_next[depth]
-            for k in range(m):
-                current[k] = stack_bits[depth, k]
-    return (
-        out_points[:used],
-        out_facets[:used],
-        out_labels[:used],
-        out_starts[: made + 1],
-        parents[:made],
-        bits[:made],
-        undecided,
-    )  # fmt: skip
+    count = len(starts) - 1
+    lines = rows.shape[2]
+    # one parent alone has at most 1 + m + m(m − 1)/2 parts; many have a few each
+    parts = 4 * count + 64 if count > 1 else min(1 + lines + lines * (lines - 1) // 2, 4096)
+    batches = []
+    begin, undecided = 0, np.zeros(count, dtype=bool)
+    while True:
+        room = 6 * parts + int(starts[-1] - starts[begin])
+        begin_next, *batch, flags = _subdivide(
+            points, facets, labels, starts, rows, errors, row_labels, keep, certified, begin, room, parts
+        )
+        undecided |= flags
+        batches.append(batch)
+        if begin_next == count:
+            break
+        parts = 4 * parts if begin_next == begin else 2 * parts  # one parent alone did not fit, or a batch is full
+        begin = begin_next
+    if len(batches) == 1:  # copies, since the buffers behind are larger
+        return (*(array.copy() for array in batches[0]), undecided)
+    ends = np.cumsum([0] + [b[3][-1] for b in batches])
+    joined_starts = np.concatenate([[0], *(b[3][1:] + end for b, end in zip(batches, ends, strict=False))])
+    first, second, third, _, parents, bits = (np.concatenate([b[k] for b in batches]) for k in range(6))
+    return first, second, third, joined_starts, parents, bits, undecided

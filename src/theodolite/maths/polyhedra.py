@@ -238,7 +238,11 @@ def volume(polytope: Polytope) -> Fraction:
         corners = [polytope.vertices[k] for k in simplex]
         total += rational(abs(_determinant(corners)), math.prod(c[-1] for c in corners))
     total /= math.factorial(dim)
-    return Fraction(int(total.numerator), int(total.denominator)) if isinstance(total, Fraction) else Fraction(int(total.p), int(total.q))
+    return (
+        Fraction(int(total.numerator), int(total.denominator))
+        if isinstance(total, Fraction)
+        else Fraction(int(total.p), int(total.q))
+    )
 
 
 def _determinant(rows: Iterable[Row]) -> int:

@@ -22,8 +22,10 @@ def measured_text(measured: Measurement) -> str:
     number = _short(measured.value)
     if measured.censored:
         return f"{'≥' if measured.low is not None else '≤'} {number}"
-    if measured.low is not None and measured.high is not None and measured.low != measured.high:
-        return f"{number} [{_short(measured.low)}, {_short(measured.high)}]"
+    if measured.low is not None and measured.high is not None:
+        low, high = _short(measured.low), _short(measured.high)
+        if not low == high == number:
+            return f"{number} [{low}, {high}]"
     return number
 
 

@@ -97,12 +97,12 @@ SLOPES: dict[str, Slope] = {
     "gaussian": lambda z, h: -2 * z * h,
     "identity": lambda z, h: torch.ones_like(z),
 }
-#: From so many elements on, the compiled tanh is worth its call.
-MANY = 1 << 13
+#: From so many elements per member on, the compiled tanh is worth its call. (Per member: bits must not depend on their number.)
+MANY = 1 << 8
 
 
 def _tanh_into(z: Tensor, out: Tensor) -> Tensor:
-    if z.device.type == "cpu" and z.numel() >= MANY and z.is_contiguous() and out.is_contiguous():
+    if z.device.type == "cpu" and z[0].numel() >= MANY and z.is_contiguous() and out.is_contiguous():
         from theodolite.train.kernels.vector import tanh_into
 
         return tanh_into(z, out)

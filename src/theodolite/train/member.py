@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -67,7 +68,8 @@ def make_module(spec: MLPSpec, values: Mapping[str, Tensor]) -> nn.Module:
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for k, name in enumerate(spec.layers):
         sizes = spec.widths[k], spec.widths[k + 1], spec.biases[k]
-        linear = nn.Linear(*sizes[:2], bias=sizes[2]) if spec.scales[k] == (1, 1) else ScaledLinear(*sizes, spec.scales[k])
+        with torch.device("meta"):  # sizes only: the values come below, and torch's global stream is left alone
+            linear = nn.Linear(*sizes[:2], bias=sizes[2]) if spec.scales[k] == (1, 1) else ScaledLinear(*sizes, spec.scales[k])
         linear.weight = nn.Parameter(values[f"{name}.weight"].to(like))
         if spec.biases[k]:
             linear.bias = nn.Parameter(values[f"{name}.bias"].to(like))

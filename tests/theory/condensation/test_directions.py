@@ -144,15 +144,15 @@ def test_higher_dimension_against_gradient_flow(p):
     for sign in (1, -1):
         u = rng.normal(size=(200, 3))
         u /= np.linalg.norm(u, axis=1, keepdims=True)
-        for _ in range(2500):  # plain small-step ascent
+        for _ in range(3000):  # plain ascent with short steps
             gradient = sign * (np.prod([u @ z.T] * (p - 1), axis=0) * y) @ z / 40
             tangent = gradient - (gradient * u).sum(1, keepdims=True) * u
-            u += 0.01 * tangent
+            u += 0.02 * tangent / np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 0.2)
             u /= np.linalg.norm(u, axis=1, keepdims=True)
         mine, share = found.vectors[found.sign == sign], found.basin[found.sign == sign]
         gap = np.linalg.norm(u[:, None] - mine[None], axis=2)
         arrived = gap.min(1) < 1e-3
-        assert arrived.mean() > 0.95
+        assert arrived.mean() >= 0.98
         seen = np.bincount(gap.argmin(1), minlength=len(mine)) / 200
         assert np.abs(seen - share).max() < 4 * np.sqrt(0.25 / 200 + 0.25 / 500)
 

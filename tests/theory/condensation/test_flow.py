@@ -31,9 +31,8 @@ def by_autograd(a0, v0, gamma, prime, growth, steps):
             eta = n / (kappa**2 * (hidden / ratio + ratio * outer))
             eta = min(eta, growth * a.norm() / beta1 / (hidden * error).sqrt() * n * ratio / kappa)
             eta = min(eta, growth * w.norm() / beta2 / (outer * error).sqrt() * n / (kappa * ratio))
-            # T = t/(β₁β₂): dA/dT = −(κ/κ′) mean e h̄ is da/dt scaled by β₁β₂.
-            a -= eta * beta1 * beta2 / (beta1 * beta2) * grad_a
-            w -= eta * grad_w
+            a -= eta * beta1 * beta2 * grad_a  # T = t/(β₁β₂)
+            w -= eta * beta1 * beta2 * grad_w
     return float((w.detach() - start_w).norm() / start_w.norm()), float((a.detach() - start_a).norm() / start_a.norm())
 
 

@@ -128,6 +128,35 @@ def test_flow_against_a_plain_integrator(loss):
     np.testing.assert_allclose(flow.loss, direct.sum(1), rtol=1e-8)
 
 
+@pytest.mark.parametrize("loss", ["logistic", "exponential"])
+def test_flow_on_data_that_are_not_separable_stays_at_the_minimum(loss):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 3)), rng.choice([-1, 1], 30)
+    flow = gradient_flow(x, y, [1e10, 1e100, 1e300, 10**400], loss=loss, rate=0.1)
+    m = flow.w[0] @ (x * y[:, None]).T
+    force = np.exp(-m) if loss == "exponential" else 1 / (1 + np.exp(m))
+    assert np.linalg.norm(force @ (x * y[:, None])) < 1e-8
+    np.testing.assert_allclose(flow.w, np.tile(flow.w[0], (4, 1)), atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "exponential"])
+@pytest.mark.parametrize("size", [10.0, 300.0])
+def test_flow_from_a_bad_start_forgets_it(loss, size):
+    x, y = asymmetric()
+    bias = implicit_bias_constants(x, y, 0.1)
+    flow = gradient_flow(x, y, [1e150], loss=loss, rate=0.1, w0=-size * W_HAT)
+    np.testing.assert_allclose(flow.w[0] - 150 * LN10 * bias.w_hat, bias.w_tilde, atol=1e-7)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_constants_do_not_depend_on_units(factor):
+    x, y = asymmetric()
+    one, other = implicit_bias_constants(x, y, 0.3), implicit_bias_constants(factor * x, y, 0.3 / factor**2)
+    assert other.angle_times_log_t == pytest.approx(one.angle_times_log_t, rel=1e-11)
+    assert other.margin_gap_times_log_t == pytest.approx(one.margin_gap_times_log_t * factor, rel=1e-11)
+    assert other.transverse_rate == pytest.approx(one.transverse_rate, rel=1e-11)
+
+
 def test_flow_beyond_the_range_of_floats():
     x, y = asymmetric()
     bias = implicit_bias_constants(x, y, 0.05)

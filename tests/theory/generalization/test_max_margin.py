@@ -122,6 +122,10 @@ def test_not_separable_is_a_numerical_error_with_a_certificate():
     with pytest.raises(td.NumericalError, match="convex combination of 3 points") as caught:
         max_margin(x, [1, 1, 1])
     np.testing.assert_allclose(caught.value.certificate, 1 / 3, atol=1e-12)
+    assert "all labels are equal" in str(caught.value)
+    with pytest.raises(td.NumericalError) as mixed:
+        max_margin(x * np.array([[1], [-1], [1]]), [1, -1, 1])
+    assert "all labels are equal" not in str(mixed.value)
 
 
 @pytest.mark.parametrize(

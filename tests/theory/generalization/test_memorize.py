@@ -30,7 +30,7 @@ def test_error_stays_within_the_stated_bound():
     net = memorize(x, y)
     z = (x * net.a).sum(-1)
     bound = 10 * 2.2e-16 * (net.w.abs() * (z[:, None] - net.b).abs()).sum(1).max()
-    assert float((net(x) - y).abs().max().detach()) <= float(bound)
+    assert float((net(x) - y).abs().max().detach()) <= float(bound.detach())
 
 
 def test_exact_in_rational_arithmetic():

@@ -57,7 +57,7 @@ def test_runs_is_reproducible_and_draws(name, tmp_path):
 
 @pytest.mark.slow
 def test_bandwidth_decides_between_tanh_and_cos():
-    data = EXPERIMENTS["pde.rfm_vs_elm"].with_settings("small").measure()
+    data = EXPERIMENTS["pde.rfm_vs_elm"].with_settings("small", count=60, points=800).measure()
     assert claims.rfm_rank_above_elm(data).word == "holds"
     verdict = claims.cos_is_much_worse(data)
     assert verdict.word == "holds under"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from theodolite.core.errors import ArgumentError, TheodoliteWarning
+from theodolite.core.errors import ArgumentError, TheodoliteWarning, UnsupportedError
 from theodolite.core.seed import generator
 from theodolite.theory.pde import (
     FUNCTIONS,
@@ -100,6 +100,8 @@ def test_rows_are_the_operator_applied_to_each_feature(partition):
     expected = (
         features.derivative(inside, (2, 0)) + features.derivative(inside, (0, 2)) + x[:, 1:] * features.derivative(inside, (1, 0))
     )
+    if partition == "indicator":
+        expected = expected.view(len(x), 4, 5)[torch.arange(len(x)), interior.cells]
     torch.testing.assert_close(rows, expected, rtol=1e-6, atol=1e-6)
     assert not values.any()
 
@@ -115,11 +117,13 @@ def test_nonlinear_rows_are_the_derivative_at_the_current_function():
     c = torch.rand(8, dtype=torch.float64, generator=generator(3))
     values, rows = linearized(equation, features, c)
     step = 1e-6
+    dense = torch.zeros(20, 2, 4, dtype=torch.float64)
+    dense[torch.arange(20), equation.cells] = rows
     for k in range(8):
         direction = torch.zeros(8, dtype=torch.float64)
         direction[k] = step
         up, down = (linearized(equation, features, c + s * direction)[0] for s in (1, -1))
-        torch.testing.assert_close(rows[:, k], (up - down) / (2 * step), rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(dense.view(20, 8)[:, k], (up - down) / (2 * step), rtol=1e-6, atol=1e-8)
     assert values.shape == (20,)
 
 
@@ -137,6 +141,24 @@ def test_continuity_rows_measure_jumps():
     expected = (features((middle - torch.tensor([across, 0.0]))[None]) - features(middle[None])) @ c
     torch.testing.assert_close(nearest, expected[0], rtol=1e-6, atol=1e-6)
     assert abs(float(jump)) > 1e-6
+
+
+def test_compression_by_cells_changes_nothing():
+    from theodolite.maths.leastsquares import least_squares
+    from theodolite.theory.pde.solve import _System
+
+    problem = poisson_1d()
+    features = features_on(problem, 3, 8)
+    system = _System(problem, features, 60)
+    missing, rows = system.linearized(torch.zeros(24, dtype=torch.float64))
+    dense = torch.zeros(len(rows), 3, 8, dtype=torch.float64)
+    dense[torch.arange(len(rows)), system.cells] = rows
+    whole = least_squares(torch.cat([dense.view(-1, 24), system.joints]), missing)
+    parts = system.step(missing, rows)
+    torch.testing.assert_close(parts.solution, whole.solution, rtol=1e-6, atol=1e-8)
+    assert parts.shape == whole.shape == (60 + 2 + 4, 24)
+    assert parts.residual == pytest.approx(whole.residual, rel=1e-8)
+    assert parts.condition_number == pytest.approx(whole.condition_number, rel=1e-6)
 
 
 def test_the_solution_of_an_indicator_partition_is_continuously_differentiable():
@@ -176,6 +198,9 @@ def test_neumann_and_periodic_conditions():
     )
     one_cell = RandomFeatures([(-1, 1)], subdomains=1, count=60, R=4.0, generator=generator(0))
     assert solve_rfm(periodic, one_cell, points=200).error < 1e-9
+    assert solve_rfm(periodic, features_on(periodic, 3, 30, partition="smooth"), points=200).error < 1e-7
+    with pytest.raises(UnsupportedError, match="operator of condition 0 evaluates u away from x"):
+        solve_rfm(periodic, features_on(periodic, 3, 30), points=200)
 
 
 def test_fits_agree_with_a_plain_least_squares_solution():

@@ -35,7 +35,7 @@ def default_net(widths, seed):
 
 
 def int_net(widths, seed):
-    rs = np.random.RandomState(seed)  # noqa: NPY002 - the recipe of the published counts
+    rs = np.random.RandomState(seed)
     layers = []
     for i, o in zip(widths, widths[1:], strict=False):
         weight = rs.randint(-16, 17, (o, i)) / 16

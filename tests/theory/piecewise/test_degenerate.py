@@ -85,10 +85,18 @@ def brute_force(layers, dim):
 @pytest.mark.parametrize("certify", ["none", "filtered", "exact"])
 def test_degenerate_planes(nets, certify):
     found = td.piecewise.regions(
-        nets["chain"](layer([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, -1, 0], [1, 0, 0]], [0] * 6)), td.box(-1, 1, dim=3), certify=certify
+        nets["chain"](layer([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, -1, 0], [1, 0, 0]], [0] * 6)),
+        td.box(-1, 1, dim=3),
+        certify=certify,
     )
     assert found.exact_volume() == 8
-    signs = np.unique(np.sign(np.random.default_rng(0).normal(size=(20000, 3)) @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, -1, 0]]).T), axis=0)
+    signs = np.unique(
+        np.sign(
+            np.random.default_rng(0).normal(size=(20000, 3))
+            @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, -1, 0]]).T
+        ),
+        axis=0,
+    )
     assert found.count == len(signs)
 
 
@@ -107,7 +115,9 @@ def test_deep_slivers_filtered_equals_exact(nets):
     for i, o in [(2, 6), (6, 6), (6, 1)]:
         weight = rng.integers(-2, 3, (o, i)) / 2 + rng.integers(-1, 2, (o, i)) * 2.0**-49
         layers.append((weight, rng.integers(-2, 3, o) / 2 + rng.integers(-1, 2, o) * 2.0**-50))
-    filtered, exact = (td.piecewise.regions(nets["chain"](layers), td.box(-1, 1, dim=2), certify=c) for c in ("filtered", "exact"))
+    filtered, exact = (
+        td.piecewise.regions(nets["chain"](layers), td.box(-1, 1, dim=2), certify=c) for c in ("filtered", "exact")
+    )
     assert {p.tobytes() for p in filtered.bits} == {p.tobytes() for p in exact.bits}
     assert filtered.exact_volume() == exact.exact_volume() == 4
 

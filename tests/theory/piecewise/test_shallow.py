@@ -38,7 +38,12 @@ def boundary_points(shallow, rng):
         edges.append(v + t * (w - v))
     side = np.linspace(-1, 1, 33)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-    return {"vertices": np.concatenate(vertices), "facets": np.concatenate(edges), "grid": grid, "points": rng.uniform(-1, 1, (4000, 2))}
+    return {
+        "vertices": np.concatenate(vertices),
+        "facets": np.concatenate(edges),
+        "grid": grid,
+        "points": rng.uniform(-1, 1, (4000, 2)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -133,7 +138,11 @@ def test_finite_mode(nets, seed):
 
 
 def test_sizes(nets):
-    for widths, rows, entries, regions in [((2, 8, 8, 1), 51, 302, 84), ((2, 16, 16, 1), 161, 1062, 282), ((2, 32, 32, 1), 557, 4210, 1083)]:
+    for widths, rows, entries, regions in [
+        ((2, 8, 8, 1), 51, 302, 84),
+        ((2, 16, 16, 1), 161, 1062, 282),
+        ((2, 32, 32, 1), 557, 4210, 1083),
+    ]:
         shallow = td.piecewise.to_shallow(nets["he"](widths, 0), td.box(-1, 1, dim=2), mode="finite")
         assert (shallow.half_spaces.out_features, shallow.entries) == (rows, entries)
         assert shallow.widths == (2, rows + 4, 2 * regions, 1)

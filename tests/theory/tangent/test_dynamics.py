@@ -35,7 +35,9 @@ def test_gradient_descent_equals_iteration():
 
 
 def test_flow_equals_matrix_exponential_and_infinite_time():
-    found = td.tangent.training_dynamics(TRAIN, Y[:, 0], kernel_test=CROSS, f0=F0[:, 0], f0_test=F0_TEST[:, 0], t=0.03, learning_rate=2.0)
+    found = td.tangent.training_dynamics(
+        TRAIN, Y[:, 0], kernel_test=CROSS, f0=F0[:, 0], f0_test=F0_TEST[:, 0], t=0.03, learning_rate=2.0
+    )
     decay = scipy.linalg.expm(-0.06 * TRAIN)
     assert np.allclose(found.train, Y[:, 0] + decay @ (F0 - Y)[:, 0], rtol=1e-11)
     expected = F0_TEST[:, 0] + CROSS @ np.linalg.solve(TRAIN, (np.eye(6) - decay) @ (Y - F0)[:, 0])
@@ -80,7 +82,13 @@ def test_full_kernel_couples_outputs():
 def test_ensemble_against_monte_carlo():
     nngp = THETA / 7 + np.eye(9)
     found = td.tangent.training_dynamics(
-        TRAIN, Y[:, 0], kernel_test=CROSS, t=[0.05, np.inf], nngp_train=nngp[:6, :6], nngp_test=nngp[6:, :6], nngp_test_test=nngp[6:, 6:]
+        TRAIN,
+        Y[:, 0],
+        kernel_test=CROSS,
+        t=[0.05, np.inf],
+        nngp_train=nngp[:6, :6],
+        nngp_test=nngp[6:, :6],
+        nngp_test_test=nngp[6:, 6:],
     )
     draws = np.random.default_rng(1).multivariate_normal(np.zeros(9), nngp, size=40000)
     for index, t in enumerate((0.05, np.inf)):

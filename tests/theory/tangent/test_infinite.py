@@ -171,7 +171,9 @@ def test_standard_parameterisation_is_that_of_wide_networks():
 
 def test_module_agrees_with_recursion():
     model = wide(400, 0).double()
-    measured = [(float(la.in_features * la.weight.detach().square().mean()), float(la.bias.detach().square().mean())) for la in model[::2]]
+    measured = [
+        (float(la.in_features * la.weight.detach().square().mean()), float(la.bias.detach().square().mean())) for la in model[::2]
+    ]
     k = td.tangent.infinite_kernels_of(model, X)
     # by hand, layer by layer, with the measured variances
     from theodolite.theory.tangent.predict.layers import layer_of
@@ -209,7 +211,9 @@ def conv_pooled(n=64):
 
 
 def conv_flat(n=64):
-    return nn.Sequential(nn.Conv1d(2, n, 3, padding=1), nn.ReLU(), nn.Conv1d(n, n, 3, dilation=2), nn.Tanh(), nn.Flatten(), nn.Linear(4 * n, 1))
+    return nn.Sequential(
+        nn.Conv1d(2, n, 3, padding=1), nn.ReLU(), nn.Conv1d(n, n, 3, dilation=2), nn.Tanh(), nn.Flatten(), nn.Linear(4 * n, 1)
+    )
 
 
 @pytest.mark.slow
@@ -308,3 +312,29 @@ def test_errors():
         td.tangent.infinite_kernels(X * np.nan, **good)
     with pytest.raises(ArgumentError, match="features"):
         td.tangent.infinite_kernels(X, X[:, :2], **good)
+
+
+@pytest.mark.parametrize("activation", ["relu", nn.LeakyReLU(0.2), "erf"], ids=str)
+@pytest.mark.parametrize("standard", [False, True])
+def test_compiled_sweep_equals_layer_by_layer(monkeypatch, activation, standard):
+    import theodolite.theory.tangent.predict.recursion as module
+
+    x = np.random.default_rng(0).standard_normal((40, 3))
+    x[1], x[2], x[3] = x[0], -x[0], x[0] * (1 + 1e-12)
+    more = {"parameterization": "standard", "width": (3, 5, 7, 9)} if standard else {}
+    settings = {"depth": 4, "activation": activation, "sigma_w2": 1.7, "sigma_b2": 0.1, **more}
+    found = []
+    for least in (0, 10**9):
+        monkeypatch.setattr(module, "_SWEEP_FROM", least)
+        found.append(td.tangent.infinite_kernels(x, **settings))
+    assert np.allclose(found[0].nngp, found[1].nngp, rtol=1e-14, atol=1e-14)
+    assert np.allclose(found[0].ntk, found[1].ntk, rtol=1e-12)
+
+
+def test_vectorised_arc_sine():
+    from theodolite.theory.tangent.predict.fused import _asin
+
+    small = np.geomspace(1e-8, 0.4, 300)
+    assert max(abs(_asin(float(v)) / math.asin(v) - 1) for v in small) < 4e-16
+    t = np.concatenate([np.linspace(-1, 1, 4001), np.array([0.5, -0.5, 1e-300, 1 - 1e-16])])
+    assert max(abs(_asin(float(v)) - math.asin(v)) for v in t) < 5e-16

@@ -18,6 +18,7 @@ __all__ = [
     "critical_boundary",
     "digits_condense",
     "directions_predicted",
+    "layers_differ",
     "notebook_cell",
     "regime_signs",
     "regimes_ordered",
@@ -27,7 +28,7 @@ __all__ = [
 
 @claim(
     "condensation.phase_diagram",
-    statement="RD → 0 with width in the linear regime and → ∞ in the condensed one: S_w has the sign of the theory",
+    statement="RD → 0 with width in the linear regime and → ∞ in the condensed one: S_w has the sign of the theory.",
     reference="luo2021 Thm 1, 2",
     tolerance="cells at distance at least 0.25 from the boundary",
 )
@@ -46,7 +47,7 @@ def regime_signs(data: xr.Dataset) -> Verdict:
 
 @claim(
     "condensation.phase_diagram",
-    statement="On the boundary {γ = 1, γ′ ≤ 0} ∪ {γ′ = γ − 1, γ ≥ 1} the distance neither vanishes nor grows: S_w ≈ 0",
+    statement="On the boundary {γ = 1, γ′ ≤ 0} ∪ {γ′ = γ − 1, γ ≥ 1} the distance neither vanishes nor grows: S_w ≈ 0.",
     reference="luo2021 Fig. 3",
     tolerance="|S_w| < 0.1, mean over at least eight seeds",
 )
@@ -64,13 +65,13 @@ def critical_boundary(data: xr.Dataset) -> Verdict:
 
 @claim(
     "condensation.phase_diagram",
-    statement="S_w equals the exponent of the leading-order balance: γ − 1, 2(γ − 1 − γ′), (γ − 1 − γ′)/2, … by region",
+    statement="S_w equals the exponent of the leading-order balance: γ − 1, 2(γ − 1 − γ′), (γ − 1 − γ′)/2, … by region.",
     reference="luo2021",
     tolerance="0.2 in every cell",
 )
 def balance_exponents(data: xr.Dataset) -> Verdict:
     """S_w against this package's balance argument."""
-    error = np.abs(data["S_w"] - data["exponent"]).values
+    error = np.abs(data["S_w"].values - data["exponent"].values)
     evidence = f"mean |S_w − S| = {error.mean():.3f}, largest {error.max():.3f} over {error.size} cells"
     if error.max() <= 0.2:
         return holds(evidence)
@@ -83,8 +84,23 @@ def balance_exponents(data: xr.Dataset) -> Verdict:
 
 
 @claim(
+    "condensation.layerwise_phase",
+    statement="The layers of one network may be in different regimes.",
+    reference="zhou2022threelayer",
+    tolerance="slopes of two layers of opposite sign, each beyond 0.1",
+)
+def layers_differ(data: xr.Dataset) -> Verdict:
+    """Signs of S_w by layer."""
+    slope = data["S_w"].transpose("layer", ...).values
+    slope = slope.reshape(len(slope), -1)  # (layer, cell)
+    mixed = (slope.max(0) > 0.1) & (slope.min(0) < -0.1)
+    evidence = f"signs differ between layers in {int(mixed.sum())} of {mixed.size} cells; widths {data.width.values.tolist()}"
+    return holds(evidence) if mixed.any() else fails(evidence)
+
+
+@claim(
     "condensation.initial",
-    statement="Neurons condense on the extrema of Φ_p(u) = mean y (u·x)^p, predicted from the data alone",
+    statement="Neurons condense on the extrema of Φ_p(u) = mean y (u·x)^p, predicted from the data alone.",
     reference="zhou2022 Thm 1, 2",
     tolerance="cosine of every trained direction to a prediction at least 0.98, max |w·x| ≤ 0.3",
 )
@@ -106,7 +122,7 @@ def directions_predicted(data: xr.Dataset) -> Verdict:
 
 @claim(
     "condensation.initial",
-    statement="ReLU neurons align with the extrema of G(u) = mean y relu(u·x), found by activation sectors",
+    statement="ReLU neurons align with the extrema of G(u) = mean y relu(u·x), found by activation sectors.",
     reference="maennel2018",
     tolerance="cosine at least 0.98, one-dimensional inputs",
 )
@@ -122,7 +138,7 @@ def relu_sectors(data: xr.Dataset) -> Verdict:
 
 @claim(
     "condensation.multiplicity_task",
-    statement="The maximal number of condensed orientations at the initial stage is twice the multiplicity, 2p",
+    statement="The maximal number of condensed orientations at the initial stage is twice the multiplicity, 2p.",
     reference="zhou2022 Sec. 4",
     tolerance="growing orientations of the direction field, confirmed by training",
 )
@@ -148,7 +164,7 @@ def bound_two_p(data: xr.Dataset) -> Verdict:
 
 @claim(
     "condensation.multiplicity_task",
-    statement="The notebook's cell (t = 2, Adam of rate 1e-6, four points) shows the number of directions for x tanh x and x² tanh x",
+    statement="The notebook's cell (t = 2, Adam of rate 1e-6, four points) shows the number of directions for x tanh x and x² tanh x.",
     reference="zhou2022",
     tolerance="gradients above Adam's eps, and weights that move",
 )
@@ -166,7 +182,7 @@ def notebook_cell(data: xr.Dataset) -> Verdict:
 
 @claim(
     "condensation.regimes",
-    statement="The larger the exponent t of the initialisation, the farther the weights move: linear, critical, condensed",
+    statement="The larger the exponent t of the initialisation, the farther the weights move: linear, critical, condensed.",
     reference="luo2021 Fig. 1",
     tolerance="relative distance below 0.1 where γ < 1, above 1 where γ > 1, at the end",
 )
@@ -184,7 +200,7 @@ def regimes_ordered(data: xr.Dataset) -> Verdict:
 
 @claim(
     "condensation.two_layer_training",
-    statement="In the condensed regime the orientations of the neurons concentrate: their entropy falls",
+    statement="In the condensed regime the orientations of the neurons concentrate: their entropy falls.",
     reference="luo2021 Fig. 1",
     tolerance="entropy at the end below 0.5 (condensed) or above 0.8 (linear)",
 )
@@ -204,7 +220,7 @@ def condensed_runs_condense(data: xr.Dataset) -> Verdict:
 
 @claim(
     "condensation.real_data",
-    statement="From a small initialisation the first layer of a classifier condenses on few lines before the loss falls",
+    statement="From a small initialisation the first layer of a classifier condenses on few lines before the loss falls.",
     reference="zhou2022 Fig. 1",
     tolerance="share of the amplitude along the predicted line above 0.9 when the loss has fallen by 1 %",
 )

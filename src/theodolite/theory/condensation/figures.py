@@ -264,15 +264,10 @@ def _counts(ax: Any, data: Any) -> None:
         ax.bar(at, part["predicted_resolved"].values, 0.92 * width, color=COLORS[k], alpha=0.4, label=f"predicted, d = {d}")
         ax.bar(at + width, part["trained"].values, 0.92 * width, color=COLORS[k], label=f"trained, d = {d}")
     p = data["multiplicity"].isel(dimension=0).values
-    for k in np.flatnonzero(p > 0):
-        ax.plot(
-            [k - 0.45, k + 0.45],
-            [2 * p[k]] * 2,
-            color=INK,
-            lw=1.2,
-            ls=(0, (3, 2)),
-            label="2p" if k == np.flatnonzero(p > 0)[0] else None,
-        )
+    smooth = np.flatnonzero(p > 0)
+    for j in smooth:
+        label = "2p" if j == smooth[0] else None
+        ax.plot([j - 0.45, j + 0.45], [2 * p[j]] * 2, color=INK, lw=1.2, ls=(0, (3, 2)), label=label)
     ax.set_xticks(place, names)
     ax.set(ylabel="orientations", title="Number of directions")
     ax.grid(False, axis="x")

@@ -16,7 +16,18 @@ from theodolite.maths.gaussian import integrate
 from theodolite.maths.resolution import Array
 from theodolite.theory.meanfield.predict.moments import mean, second_moment, variance_slope
 
-__all__ = ["KernelState", "added", "affine", "batch_normalised", "convolved", "elementwise", "measured", "normalised", "pooled", "sampled"]
+__all__ = [
+    "KernelState",
+    "added",
+    "affine",
+    "batch_normalised",
+    "convolved",
+    "elementwise",
+    "measured",
+    "normalised",
+    "pooled",
+    "sampled",
+]
 
 
 @dataclass(frozen=True)
@@ -74,9 +85,7 @@ def measured(value: torch.Tensor, axis: int, sources: frozenset[int], gaussian: 
     """The state of an actual tensor: its empirical second moments."""
     flat = value.detach().double().movedim(axis, -1)
     matrix = flat.reshape(-1, flat.shape[-1]).cpu().numpy()
-    return KernelState(
-        matrix @ matrix.T / matrix.shape[1], matrix.mean(1), tuple(value.shape), axis, gaussian, sources
-    )
+    return KernelState(matrix @ matrix.T / matrix.shape[1], matrix.mean(1), tuple(value.shape), axis, gaussian, sources)
 
 
 def affine(state: KernelState, weight: torch.Tensor, bias: torch.Tensor | None, node: int, shape: tuple[int, ...]) -> KernelState:
@@ -112,12 +121,21 @@ def taps(sites: Sequence[int], outputs: Sequence[int], kernel: Sequence[int], st
 
 
 def convolved(
-    state: KernelState, weight: torch.Tensor, bias: torch.Tensor | None, node: int, shape: tuple[int, ...], options: tuple[Any, Any, Any]
+    state: KernelState,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    node: int,
+    shape: tuple[int, ...],
+    options: tuple[Any, Any, Any],
 ) -> KernelState:
     """Behind a convolution: Σ_β s_β K shifted by tap β, s_β the measured variance of the tap times c_in; zero padding."""
     stride, padding, dilation = options
     if isinstance(padding, str):
-        padding = [d * (k - 1) // 2 for k, d in zip(weight.shape[2:], _each(dilation, weight.ndim - 2), strict=True)] if padding == "same" else 0
+        padding = (
+            [d * (k - 1) // 2 for k, d in zip(weight.shape[2:], _each(dilation, weight.ndim - 2), strict=True)]
+            if padding == "same"
+            else 0
+        )
     index = taps(state.sites[1:], shape[2:], tuple(weight.shape[2:]), stride, padding, dilation)
     tap_variance = (weight.detach().double() ** 2).mean((0, 1)).reshape(-1).numpy() * weight.shape[1]
     n = shape[0]
@@ -177,7 +195,9 @@ def added(first: KernelState, second: KernelState, signs: tuple[float, float] = 
     )
 
 
-def normalised(state: KernelState, centred: bool, eps: float, weight: torch.Tensor | None, bias: torch.Tensor | None) -> KernelState:
+def normalised(
+    state: KernelState, centred: bool, eps: float, weight: torch.Tensor | None, bias: torch.Tensor | None
+) -> KernelState:
     """Behind a layer norm (``centred``) or RMS norm over the units: every site gets length 1."""
     kernel, means = state.kernel, state.mean
     if centred:
@@ -188,9 +208,7 @@ def normalised(state: KernelState, centred: bool, eps: float, weight: torch.Tens
     return replace(state, kernel=g2 * kernel / np.outer(root, root) + b2, mean=means / root, spread=0.0)
 
 
-def batch_normalised(
-    state: KernelState, running_mean: Any, running_var: Any, weight: Any, bias: Any, eps: float
-) -> KernelState:
+def batch_normalised(state: KernelState, running_mean: Any, running_var: Any, weight: Any, bias: Any, eps: float) -> KernelState:
     """Behind a batch norm in evaluation mode: an affine map per channel, its scale averaged over channels."""
     scale = 1.0 / (running_var.detach().double() + eps).sqrt()
     if weight is not None:

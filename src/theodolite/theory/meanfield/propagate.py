@@ -14,7 +14,7 @@ from torch import nn
 from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteError, UnsupportedError
 from theodolite.core.seed import generator
 from theodolite.lens.frozen import frozen
-from theodolite.lens.graph import Graph, Node, Ref, trace
+from theodolite.lens.graph import Graph, Node, trace
 from theodolite.maths.activation import identify
 from theodolite.theory.meanfield import kernel_state as ks
 from theodolite.theory.meanfield.kernel_state import KernelState
@@ -117,7 +117,9 @@ def propagate(model: nn.Module, x: Any, *, samples: int = 256, seed: int = 0) ->
     if inputs.ndim < 2 or not len(inputs):
         raise ArgumentError(f"x must hold inputs, one per row, got shape {tuple(inputs.shape)}")
     reference = next((p for p in model.parameters()), inputs)
-    positions = math.prod(inputs.shape[2:]) if inputs.ndim > 3 or _starts_with_convolution(model) else math.prod(inputs.shape[1:-1])
+    positions = (
+        math.prod(inputs.shape[2:]) if inputs.ndim > 3 or _starts_with_convolution(model) else math.prod(inputs.shape[1:-1])
+    )
     inputs = inputs[: max(2, MOST_SITES // max(1, positions))].to(reference.device)
     if reference.is_floating_point() and inputs.is_floating_point():
         inputs = inputs.to(reference.dtype)
@@ -209,7 +211,11 @@ class _Pass:
         return ks.elementwise(state, node.activation)
 
     def _add(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
-        if len(node.refs) != 2 or node.label in ("sub", "__sub__", "__isub__", "rsub") or any(r.item is not None for r in node.refs):
+        if (
+            len(node.refs) != 2
+            or node.label in ("sub", "__sub__", "__isub__", "rsub")
+            or any(r.item is not None for r in node.refs)
+        ):
             raise UnsupportedError("only the sum of two tensors has a rule")
         if len(node.args) > 2 or node.kwargs:
             raise UnsupportedError("a sum with a factor has no rule")
@@ -219,7 +225,16 @@ class _Pass:
         return state
 
     def _reshape(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
-        if shape == state.shape and node.label in ("view", "reshape", "contiguous", "clone", "flatten", "detach", "to", "view_as"):
+        if shape == state.shape and node.label in (
+            "view",
+            "reshape",
+            "contiguous",
+            "clone",
+            "flatten",
+            "detach",
+            "to",
+            "view_as",
+        ):
             return state
         flattened = len(shape) == 2 and shape[0] == state.shape[0] and shape[1] == math.prod(state.shape[1:])
         if flattened and node.label in ("flatten", "view", "reshape"):
@@ -302,7 +317,9 @@ class _Pass:
             c = state.correlation
             self._row(node.name, "correlation", seen.correlation, c, math.sqrt(state.wobble + (1.0 - c * c) ** 2 / n))
 
-    def _row(self, layer: str, quantity: str, measured: float, predicted: float, sd: float, verdict: str = "", advice: str = "") -> None:
+    def _row(
+        self, layer: str, quantity: str, measured: float, predicted: float, sd: float, verdict: str = "", advice: str = ""
+    ) -> None:
         z = (measured - predicted) / sd if sd > 0 else float("nan")
         if not verdict:
             verdict = "as predicted" if not abs(z) > 4 else "off"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
 
-from theodolite.core.errors import ArgumentError
+from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.maths.quadrature import gauss_legendre, trapezoid
 from theodolite.theory.pde.features import RandomFeatures
 from theodolite.theory.pde.operators import Operator, check_scalar, chunk_of, in_batches
@@ -47,12 +48,12 @@ def placed(features: RandomFeatures, points: Any) -> tuple[torch.Tensor, torch.T
         ArgumentError: not a positive integer and not an array of points in the domain.
     """
     m, dim = len(features.centers), features.dim
-    if not isinstance(points, int) or isinstance(points, bool):
+    if not isinstance(points, Integral) or isinstance(points, bool):
         found = as_points(points, features.box)
         return found, features.locate(found), max(2, round(len(found) ** (1 / dim)))
     if points < 1:
         raise ArgumentError(f"points must be a positive integer or an array (N, {dim}), got {points}")
-    per_cell = max(2, math.ceil((points / m) ** (1 / dim) - 1e-9))
+    per_cell = max(2, math.ceil((int(points) / m) ** (1 / dim) - 1e-9))
     per_axis = per_cell * max(features.cells)
     if features.partition == "smooth":
         axes = [
@@ -78,7 +79,29 @@ def equations(problem: Problem, features: RandomFeatures, points: Any) -> list[E
         target = values_at(condition.values, place, "boundary" if dirichlet else f"values of condition {k}")
         name = "operator of the boundary" if dirichlet else f"operator of condition {k}"
         found.append(Equation(condition.operator, name, place, features.locate(place), target))
+    if features.partition == "indicator" and len(features.centers) > 1:
+        for equation in found:
+            _check_local(equation)
     return found
+
+
+def _check_local(equation: Equation) -> None:
+    """Refuse operators that evaluate u elsewhere than at x, where another cell's features count."""
+    x = equation.points[0]
+
+    def far(p: torch.Tensor) -> torch.Tensor:
+        """0 near x, together with all derivatives, and 1 away from it."""
+        return (((p - x) ** 2).sum() > 1e-20).to(p.dtype) + 0.0 * p.sum()
+
+    def near(p: torch.Tensor) -> torch.Tensor:
+        return 0.0 * p.sum()
+
+    check_scalar(equation.operator, near, equation.points, equation.name)
+    if float(equation.operator(far, x)) != float(equation.operator(near, x)):
+        raise UnsupportedError(
+            f"{equation.name} evaluates u away from x (at x = {x.tolist()}), where other cells of an indicator partition count; use "
+            "partition='smooth' or a single subdomain"
+        )
 
 
 def linearized(equation: Equation, features: RandomFeatures, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,31 +116,28 @@ def linearized(equation: Equation, features: RandomFeatures, coefficients: torch
         coefficients: c, (mJ,).
 
     Returns:
-        (values, rows): (N,) and (N, mJ).
+        (values, rows): (N,) and, for the indicator partition, (N, J) with respect to the coefficients of each point's own cell, on
+        which alone u depends there; (N, mJ) for the smooth partition.
     """
-    m, count = len(features.centers), features.count
     points, cells = equation.points, equation.cells
-    local = features.partition == "indicator"
-    own = coefficients.view(m, count)[cells] if local else coefficients.expand(len(points), -1)
+    if features.partition == "indicator":
+        own = coefficients.view(-1, features.count)[cells]
+    else:
+        own = coefficients.expand(len(points), -1)
 
     def value(c: torch.Tensor, x: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         return equation.operator(lambda p: features.at(p, cell) @ c, x)
 
     check_scalar(equation.operator, lambda p: features.at(p, cells[0]) @ own[0], points, equation.name)
     both = torch.func.grad_and_value(value)
-    chunk = chunk_of(own.shape[1] * (features.dim + 2))
 
     def joined(c: torch.Tensor, x: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         gradient, at = both(c, x, cell)
         return torch.cat([gradient, at[None]])
 
+    chunk = chunk_of(own.shape[1] * (features.dim + 2))
     found = in_batches(joined, (own, points, cells), equation.name, chunk).detach()
-    rows = found[:, :-1]
-    if local:
-        dense = torch.zeros(len(points), m, count, dtype=torch.float64)
-        dense[torch.arange(len(points)), cells] = rows
-        rows = dense.view(len(points), -1)
-    return found[:, -1], rows
+    return found[:, -1], found[:, :-1]
 
 
 def continuity_rows(features: RandomFeatures, order: tuple[int, ...], per_cell: int) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -69,10 +70,10 @@ class RandomFeatures:
     ) -> None:
         self.box = as_domain(domain)
         self.dim = int(self.box.shape[0])
-        self.cells = (subdomains,) * self.dim if isinstance(subdomains, int) else tuple(subdomains)
+        self.cells = tuple(subdomains) if isinstance(subdomains, Sequence) else (subdomains,) * self.dim
         _check(self.cells, self.dim, count, R, partition)
         activation_named(activation)
-        self.count, self.activation, self.R, self.partition = count, activation, float(R), partition
+        self.count, self.activation, self.R, self.partition = int(count), activation, float(R), partition
         self.edges = [
             torch.linspace(low, high, n + 1, dtype=torch.float64)
             for (low, high), n in zip(self.box.tolist(), self.cells, strict=True)
@@ -114,7 +115,7 @@ class RandomFeatures:
         Returns:
             (N, mJ). On the edge between two indicator cells the right one counts.
         """
-        points = as_points(x, self.box, "x")
+        points = as_points(x, self.box, "x").cpu()
         orders = self._orders(order)
         result = torch.zeros(len(points), len(self.centers), self.count, dtype=torch.float64)
         if self.partition == "indicator":
@@ -128,7 +129,8 @@ class RandomFeatures:
             for i in range(len(self.centers)):
                 rows = near[:, i].nonzero()[:, 0]
                 result[rows, i] = self._smooth_local(points[rows], i, orders)
-        return as_given(result.reshape(len(points), -1), x)
+        flat = result.reshape(len(points), -1)
+        return flat.to(x.device) if isinstance(x, torch.Tensor) else as_given(flat, x)
 
     def _orders(self, order: int | Sequence[int]) -> tuple[int, ...]:
         orders = (order,) if isinstance(order, int) else tuple(order)
@@ -226,9 +228,9 @@ class RandomFeatures:
 
 
 def _check(cells: Sequence[int], dim: int, count: int, R: float, partition: str) -> None:
-    if len(cells) != dim or any(not isinstance(n, int) or n < 1 for n in cells):
+    if len(cells) != dim or any(not isinstance(n, Integral) or n < 1 for n in cells):
         raise ArgumentError(f"subdomains must be a positive integer, or one per axis ({dim}), got {tuple(cells)}")
-    if not isinstance(count, int) or count < 1:
+    if not isinstance(count, Integral) or count < 1:
         raise ArgumentError(f"count must be a positive integer (neurons per subdomain), got {count!r}")
     if not (R > 0 and math.isfinite(R)):
         raise ArgumentError(f"R must be positive and finite, got {R}")

@@ -27,8 +27,8 @@ def relative_error(values: Any, exact: Any, weights: Any = None) -> float:
         ArgumentError: shapes that do not agree, or non-finite entries.
 
     Example:
-        >>> relative_error([1.0, 2.0], [1.0, 1.0])
-        0.7071067811865476
+        >>> relative_error([1.0, 2.5, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0])
+        0.75
     """
     u, truth = as_float64(values, "values"), as_float64(exact, "exact")
     w = torch.ones_like(truth) if weights is None else as_float64(weights, "weights")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -119,17 +120,17 @@ class PINN:
         """Choose the interior points."""
         box, points = self.problem.box, self.points
         low, high = box[:, 0].tolist(), box[:, 1].tolist()
-        if not isinstance(points, int):
+        if not isinstance(points, Integral):
             found = as_points(points, box)
         elif points < 1:
             raise ArgumentError(f"points must be positive, got {points}")
         elif self.sampling == "grid":
-            found = trapezoid(low, high, max(2, math.ceil(points ** (1 / len(box)) - 1e-9)))[0]
+            found = trapezoid(low, high, max(2, math.ceil(int(points) ** (1 / len(box)) - 1e-9)))[0]
         elif self.sampling == "sobol":
-            found = sobol(low, high, points)[0]
+            found = sobol(low, high, int(points))[0]
         elif self.sampling == "uniform":
             device = "cpu" if self.generator is None else self.generator.device
-            unit = torch.rand(points, len(box), dtype=torch.float64, generator=self.generator, device=device).cpu()
+            unit = torch.rand(int(points), len(box), dtype=torch.float64, generator=self.generator, device=device).cpu()
             found = box[:, 0] + (box[:, 1] - box[:, 0]) * unit
         else:
             raise ArgumentError(f"sampling must be 'grid', 'sobol' or 'uniform', got {self.sampling!r}")
@@ -214,7 +215,7 @@ class PINN:
             the exact solution is known), and ``epsilon_rank`` over ``layer``.
 
         Raises:
-            NumericalError: the loss is not finite; the networks keep the parameters of the last finite step.
+            NumericalError: the loss is not finite; the networks are left with the parameters that made it so.
             ArgumentError: L-BFGS for several networks, whose line searches it would couple.
 
         Cost: per step one batched pass through the operator and its gradient; per look a forward pass and one eigen-solve per
@@ -231,6 +232,7 @@ class PINN:
                 self._look(history, eps, "first")
             if k < steps:
                 self._advance(k)
+        self._curvature = None  # curvature pairs of an earlier call are not those of here
         for _ in progress(range(math.ceil(lbfgs_steps / 20)), "L-BFGS"):
             self._refine(min(20, lbfgs_steps - (self.step - start - steps)))
             self._look(history, eps, "L-BFGS")
@@ -245,7 +247,7 @@ class PINN:
             loss = self._total(self.losses()).sum()
             if not bool(torch.isfinite(loss)):
                 self._write_back()
-                raise NumericalError(f"the loss is {float(loss)} at step {self.step}; lower the learning rate")
+                raise NumericalError(f"the loss is {float(loss.detach())} at step {self.step}; lower the learning rate")
             loss.backward()
             return loss
 

@@ -46,7 +46,7 @@ class Solution:
     def derivative(self, x: Any, order: Any = 1) -> Any:
         """Partial derivative of u of the given order per axis, (N,)."""
         points = as_points(x, self.features.box, "x")
-        return as_given(self.features.derivative(points, order) @ self.coefficients, x)
+        return as_given(self.features.derivative(points, order) @ self.coefficients.to(points.device), x)
 
     @property
     def condition_number(self) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from theodolite.core.errors import ArgumentError, TheodoliteWarning
-from theodolite.maths.leastsquares import LeastSquares, block_least_squares, least_squares
+from theodolite.maths.leastsquares import LeastSquares, block_least_squares, compressed, least_squares
 from theodolite.theory.pde.collocation import Equation, continuity_rows, equations, linearized, placed
 from theodolite.theory.pde.features import RandomFeatures
 from theodolite.theory.pde.points import values_at
@@ -91,7 +93,8 @@ def solve_rfm(problem: Problem, features: RandomFeatures, *, points: Any, allow_
     Warns:
         TheodoliteWarning: Gauss–Newton stopped at a point that does not solve the equations.
 
-    Cost: O(N (mJ)²) for the factorisation, N m J numbers of memory; one reverse pass through the operator per point.
+    Cost: one reverse pass through the operator per point; O(N J² + (mJ)³) for the factorisations and O(N J + (mJ)²) memory with an
+    indicator partition, O(N (mJ)²) and O(N m J) with a smooth one.
 
     Reference: chen2022rfm; dong2021locelm for the continuity conditions.
 
@@ -164,25 +167,52 @@ def _check_count(rows: int, columns: int, allow: bool) -> None:
 
 
 class _System:
-    """All equations of a problem, scaled row by row by the largest entry of the Jacobian at u = 0."""
+    """All equations of a problem, scaled row by row by the largest entry of the Jacobian at u = 0.
+
+    For an indicator partition the rows of the equations hold only the coefficients of one cell each; the continuity conditions
+    (``joints``), which couple the cells, are full rows.
+    """
 
     def __init__(self, problem: Problem, features: RandomFeatures, points: Any) -> None:
         self.features = features
         self.equations = equations(problem, features, points)
+        self.cells = torch.cat([e.cells for e in self.equations])
         self.joints = torch.zeros(0, features.size, dtype=torch.float64)
         if features.partition == "indicator":
             per_cell = max(2, round((len(self.equations[0].points) / len(features.centers)) ** (1 / features.dim)))
-            self.joints = continuity_rows(features, tuple(problem.order), per_cell)  # type: ignore[arg-type]
-        self.target = torch.cat([*(e.target for e in self.equations), torch.zeros(len(self.joints), dtype=torch.float64)])
-        self.count = len(self.target)
-        self.weights = torch.ones(self.count, dtype=torch.float64)
+            joints = continuity_rows(features, tuple(problem.order), per_cell)  # type: ignore[arg-type]
+            self.joints = joints / _largest(joints)[:, None]
+        self.target = torch.cat([e.target for e in self.equations])
+        self.count = len(self.target) + len(self.joints)
+        self.weights = torch.ones(len(self.target), dtype=torch.float64)
 
     def linearized(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weighted residual target − F(c), (rows,), and weighted Jacobian F′(c), (rows, mJ)."""
+        """Weighted residual target − F(c) of the equations and then of the joints, (count,), and weighted rows of the equations."""
         parts = [linearized(equation, self.features, coefficients) for equation in self.equations]
-        values = torch.cat([*(value for value, _ in parts), self.joints @ coefficients])
-        jacobian = torch.cat([*(rows for _, rows in parts), self.joints])
-        return self.weights * (self.target - values), self.weights[:, None] * jacobian
+        missing = self.weights * (self.target - torch.cat([value for value, _ in parts]))
+        return torch.cat([missing, -self.joints @ coefficients]), self.weights[:, None] * torch.cat([rows for _, rows in parts])
+
+    def step(self, missing: torch.Tensor, rows: torch.Tensor) -> LeastSquares:
+        """The change of the coefficients that makes the linearised residual least.
+
+        The rows of every cell are first compressed to their triangular factor, which leaves about m J rows of the many.
+        """
+        if self.features.partition == "smooth":
+            return least_squares(rows, missing)
+        m, count = len(self.features.centers), self.features.count
+        blocks, rights, rests = [self.joints], [missing[len(rows) :]], [0.0]
+        for i in range(m):
+            own = (self.cells == i).nonzero()[:, 0]
+            triangle, right, rest = compressed(rows[own], missing[own])
+            block = torch.zeros(len(triangle), m, count, dtype=torch.float64)
+            block[:, i] = triangle
+            blocks.append(block.view(-1, m * count))
+            rights.append(right)
+            rests.append(rest)
+        solved = least_squares(torch.cat(blocks), torch.cat(rights))
+        residual = float(np.hypot.reduce([solved.residual, *rests]))
+        shape = (self.count, self.features.size)
+        return dataclasses.replace(solved, residual=residual, rhs_norm=float(missing.norm()), shape=shape)
 
     def is_linear(self) -> bool:
         """Whether the rows are the same at two different u, at a few points of every equation."""
@@ -196,27 +226,33 @@ class _System:
         return True
 
 
+def _largest(rows: torch.Tensor) -> torch.Tensor:
+    """Largest modulus of every row, 1 for a row of zeros."""
+    largest = torch.linalg.vector_norm(rows, float("inf"), dim=1)
+    return largest.where(largest > 0, 1.0)
+
+
 def _gauss_newton(system: _System) -> tuple[torch.Tensor, LeastSquares, float, int]:
     """Coefficients, last least-squares system, relative residual and number of steps."""
     coefficients = torch.zeros(system.features.size, dtype=torch.float64)
-    missing, jacobian = system.linearized(coefficients)
-    largest = torch.linalg.vector_norm(jacobian, float("inf"), dim=1)
-    system.weights = 1.0 / largest.where(largest > 0, 1.0)
-    missing, jacobian = missing * system.weights, jacobian * system.weights[:, None]
+    missing, rows = system.linearized(coefficients)
+    system.weights = 1.0 / _largest(rows)
+    rows = system.weights[:, None] * rows
+    missing[: len(rows)] *= system.weights
     size = max(float((system.weights * system.target).norm()), math.ulp(0.0))
     if system.is_linear():
-        solved = least_squares(jacobian, missing)
+        solved = system.step(missing, rows)
         return solved.solution, solved, solved.relative_residual, 1
     step, stationary = 0, False
     while step < STEPS and not stationary:
         step += 1
-        solved, norm = least_squares(jacobian, missing), float(missing.norm())
+        solved, norm = system.step(missing, rows), float(missing.norm())
         stationary = solved.residual > 0.9 * norm  # no direction reduces the linear model
         for halvings in range(0 if stationary else 12):
             trial = coefficients + solved.solution * 0.5**halvings
-            new_missing, new_jacobian = system.linearized(trial)
+            new_missing, new_rows = system.linearized(trial)
             if float(new_missing.norm()) < (1 - 1e-4 * 0.5**halvings) * norm:
-                coefficients, missing, jacobian = trial, new_missing, new_jacobian
+                coefficients, missing, rows = trial, new_missing, new_rows
                 break
         else:
             break  # stationary, or rounding limits the residual

@@ -13,6 +13,9 @@ from theodolite.theory.piecewise.construct import (
 )
 from theodolite.theory.piecewise.domains import Domain, box, polygon, polyline, segment, slice2d
 
+# ONNX
+from theodolite.theory.piecewise.interchange import from_onnx, to_onnx
+
 # local and sampled
 from theodolite.theory.piecewise.local import LocalRegion, SampledRegions, local_region, sample_regions
 
@@ -48,6 +51,7 @@ __all__ = [
     "count_bounds",
     "dead_fraction",
     "dead_neurons",
+    "from_onnx",
     "hanin_rolnick",
     "local_region",
     "merge_regions",
@@ -63,6 +67,7 @@ __all__ = [
     "simplify",
     "slice2d",
     "switching_fraction",
+    "to_onnx",
     "to_shallow",
     "visited_regions",
     "zaslavsky",

@@ -180,6 +180,16 @@ def split_cells(cells: Cells, rows: Array, errors: Array, labels: Array, keep: A
     from theodolite.maths.polytopes import subdivide_polytopes
 
     points, masks, starts, facets, tags, facet_starts, parents, bits, undecided = subdivide_polytopes(
-        cells.points, cells.masks, cells.starts, cells.facets, cells.labels, cells.facet_starts, rows, errors, labels, keep, certified
+        cells.points,
+        cells.masks,
+        cells.starts,
+        cells.facets,
+        cells.labels,
+        cells.facet_starts,
+        rows,
+        errors,
+        labels,
+        keep,
+        certified,
     )
     return Cut(Cells(points, starts, facets, tags, facet_starts, masks), parents, bits, undecided)

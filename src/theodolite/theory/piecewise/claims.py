@@ -73,7 +73,8 @@ def few_regions_at_initialisation(data: xr.Dataset) -> Verdict:
     """Mean ratio count / (N^d / d!) at the largest width."""
     ratio = (data["count"].mean("seed") / data["expected"]).isel(width=-1)
     evidence = "; ".join(
-        f"d = {int(d)}: " + ", ".join(f"{float(v):.2f} (depth {int(depth)})" for v, depth in zip(ratio.sel(dim=d), data["depth"], strict=True))
+        f"d = {int(d)}: "
+        + ", ".join(f"{float(v):.2f} (depth {int(depth)})" for v, depth in zip(ratio.sel(dim=d), data["depth"], strict=True))
         for d in data["dim"]
     )
     return holds(evidence) if bool(((ratio > 0.7) & (ratio < 1.3)).all()) else fails(evidence)

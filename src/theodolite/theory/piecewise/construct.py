@@ -204,9 +204,13 @@ def simplify(model: nn.Module, domain: Domain | None) -> Simplified:
     linear = [k for k, m in enumerate(layers) if isinstance(m, nn.Linear)]
     for k, module in enumerate(layers):
         if not isinstance(module, nn.Linear) and list(module.parameters()):
-            raise UnsupportedError(f"simplify takes chains of Linear and elementwise activations, got {type(module).__name__} at {k}")
+            raise UnsupportedError(
+                f"simplify takes chains of Linear and elementwise activations, got {type(module).__name__} at {k}"
+            )
         if isinstance(module, (nn.Flatten, nn.MaxPool1d, nn.MaxPool2d)):
-            raise UnsupportedError(f"simplify takes chains of Linear and elementwise activations, got {type(module).__name__} at {k}")
+            raise UnsupportedError(
+                f"simplify takes chains of Linear and elementwise activations, got {type(module).__name__} at {k}"
+            )
     if not linear:
         raise UnsupportedError(f"simplify takes an nn.Sequential of Linear layers and activations, got {type(model).__name__}")
     found = regions(model, domain)

@@ -6,7 +6,9 @@ Only a polyline has more than one chart.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,25 +44,25 @@ class Chart:
         """d."""
         return self.halfspaces.shape[1] - 1
 
-    @property
+    @cached_property
     def start(self) -> Array:
         """The input as an affine map of t, (1, d + 1, D)."""
         return np.concatenate([self.embedding.T, self.origin[None, :]])[None]
 
-    @property
+    @cached_property
     def corners(self) -> Array:
-        """All vertices, (k, d)."""
-        if not self.is_box:
+        """All vertices, (k, d); counter-clockwise for d = 2, in binary order for d ≥ 3."""
+        if not self.is_box or self.dim == 1:
             return self.vertices
-        if self.dim == 1:
-            return self.vertices
-        grid = np.stack(np.meshgrid(*self.vertices.T, indexing="ij"), axis=-1).reshape(-1, self.dim)
-        return grid[[0, 2, 3, 1]] if self.dim == 2 else grid
+        if self.dim == 2:
+            (a, b), (c, d) = self.vertices
+            return np.array([[a, b], [c, b], [c, d], [a, d]])
+        return np.stack(np.meshgrid(*self.vertices.T, indexing="ij"), axis=-1).reshape(-1, self.dim)
 
     def contains(self, points: Array, slack: float = 0.0) -> Array:
         """Which of ``points`` (N, d) lie in the closed piece, (N,)."""
         values = points @ self.halfspaces[:, :-1].T + self.halfspaces[:, -1]
-        return (values >= -slack).all(axis=1)
+        return np.asarray((values >= -slack).all(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +167,9 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
     if dim is not None and (isinstance(dim, bool) or int(dim) != dim or dim < 1):
         raise ArgumentError(f"dim must be a positive integer, got {dim!r}")
     shape = (int(dim),) if scalar and dim is not None else np.broadcast_shapes(np.shape(low), np.shape(high))
-    lower, upper = (_vector(np.array(np.broadcast_to(_plain(v), shape), dtype=np.float64), n)[0] for v, n in ((low, "low"), (high, "high")))
+    lower, upper = (
+        _vector(np.array(np.broadcast_to(_plain(v), shape), dtype=np.float64), n)[0] for v, n in ((low, "low"), (high, "high"))
+    )
     if dim is not None and len(lower) != dim:
         raise ArgumentError(f"dim must agree with low and high, got dim={dim} for {len(lower)} coordinates")
     if not (lower < upper).all():
@@ -220,7 +224,7 @@ def _polyline(points: list[Any], kind: str) -> Domain:
     if len(shapes) > 1:
         raise ArgumentError(f"the inputs of a {kind} must have one shape, got {sorted(shapes)}")
     charts = []
-    for k, ((p, _), (q, _)) in enumerate(zip(vectors, vectors[1:], strict=False)):
+    for k, ((p, _), (q, _)) in enumerate(itertools.pairwise(vectors)):
         if np.array_equal(p, q):
             raise ArgumentError(f"consecutive inputs of a {kind} must differ, got the same input at positions {k} and {k + 1}")
         step = q - p

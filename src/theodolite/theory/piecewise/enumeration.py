@@ -201,7 +201,9 @@ def _advance(task: Task, frame: Frame) -> Frame | Found:
     assert not isinstance(step, Affine)
     source = values[step.source]
     if task.certify == "exact":
-        cut = Cut(frame.cells.part(0, 0), np.zeros(0, int), np.zeros((0, step.switches), np.uint8), np.ones(len(frame.cells), bool))
+        cut = Cut(
+            frame.cells.part(0, 0), np.zeros(0, int), np.zeros((0, step.switches), np.uint8), np.ones(len(frame.cells), bool)
+        )
     elif isinstance(step, Maximum):
         cut = _cut_maximum(task, index, frame.cells, source)
     else:
@@ -288,7 +290,7 @@ def _redo(task: Task, index: int, frame: Frame, cut: Cut, source: Array) -> Cut:
     low, high = task.program.columns[index]
     cells, parents, bits = [cut.cells], [cut.parents], [cut.bits]
     words = frame.cells.masks.shape[1]
-    for r in np.flatnonzero(cut.undecided):
+    for r in map(int, np.flatnonzero(cut.undecided)):
         prefix = unpack_patterns(task.program, frame.bits[r : r + 1], stop=index)[0]
         values = task.exact.maps(prefix, index)
         polytope = task.exact.polytope(frame.cells, r, values)

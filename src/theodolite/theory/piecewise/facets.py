@@ -155,7 +155,9 @@ class FacetTable:
         """Exact signs of all half-spaces at a point: from floats where their error bound allows, else over ℤ."""
         p = np.array([float(f) for f in point])
         values = self.rows[:, :-1] @ p + self.rows[:, -1]
-        errors = self.regions.cells.facets[self.sources, -1] + 1e-14 * (np.abs(self.rows[:, :-1]) @ np.abs(p) + np.abs(self.rows[:, -1]))
+        errors = self.regions.cells.facets[self.sources, -1] + 1e-14 * (
+            np.abs(self.rows[:, :-1]) @ np.abs(p) + np.abs(self.rows[:, -1])
+        )
         signs = np.sign(values).astype(int)
         unit = math.lcm(*(f.denominator for f in point))
         integers = [int(f * unit) for f in point] + [unit]
@@ -186,7 +188,10 @@ class FacetTable:
 
 
 def _fractions(point: Sequence[Any], dim: int) -> list[Fraction]:
-    values = [Fraction(int(x.p), int(x.q)) if hasattr(x, "p") else Fraction(x) if isinstance(x, (int, Fraction)) else Fraction(float(x)) for x in point]
+    values = [
+        Fraction(int(x.p), int(x.q)) if hasattr(x, "p") else Fraction(x) if isinstance(x, (int, Fraction)) else Fraction(float(x))
+        for x in point
+    ]
     if len(values) != dim:
         raise ArgumentError(f"points must have {dim} coordinates, got {len(values)}")
     return values

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Knots", "knots_of"]
+__all__ = ["RELU", "RELU6", "Knots", "knots_of"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Knots:
     offsets: tuple[float, ...]
 
 
+#: max(z, 0) and min(max(z, 0), 6).
+RELU = Knots((0.0,), (0.0, 1.0), (0.0, 0.0))
+RELU6 = Knots((0.0, 6.0), (0.0, 1.0, 0.0), (0.0, 0.0, 6.0))
+
+
 def knots_of(label: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Knots | None:
     """The knots of torch's function ``label`` with its constant arguments; None when it is not piecewise linear and continuous."""
 
@@ -31,7 +36,7 @@ def knots_of(label: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Kn
         return value.item() if hasattr(value, "item") and getattr(value, "numel", lambda: 1)() == 1 else value
 
     if label in ("relu", "relu_"):
-        return Knots((0.0,), (0.0, 1.0), (0.0, 0.0))
+        return RELU
     if label in ("abs", "__abs__"):
         return Knots((0.0,), (-1.0, 1.0), (0.0, 0.0))
     if label == "leaky_relu":
@@ -42,7 +47,7 @@ def knots_of(label: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Kn
         slope = (float(given(0, "lower", 1 / 8)) + float(given(1, "upper", 1 / 3))) / 2
         return Knots((0.0,), (slope, 1.0), (0.0, 0.0))
     if label == "relu6":
-        return _clamp(0.0, 6.0)
+        return RELU6
     if label in ("hardtanh", "hardtanh_"):
         return _clamp(float(given(0, "min_val", -1.0)), float(given(1, "max_val", 1.0)))
     if label in ("clamp", "clamp_min", "clamp_max"):

@@ -53,7 +53,9 @@ def _zeros(regions: Regions, maps: Array, tolerance: Array) -> tuple[Array, Arra
         return _zero_points(regions, maps, tolerance)
     if regions.dim == 2:
         return _zero_segments(regions, maps, tolerance)
-    raise UnsupportedError(f"level sets are extracted for d = 1 and d = 2, got d = {regions.dim}; take a slice2d of the input space")
+    raise UnsupportedError(
+        f"level sets are extracted for d = 1 and d = 2, got d = {regions.dim}; take a slice2d of the input space"
+    )
 
 
 def _vertex_values(regions: Regions, maps: Array, tolerance: Array) -> tuple[Array, Array, Array]:

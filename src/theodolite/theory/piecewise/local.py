@@ -86,7 +86,9 @@ class LocalRegion:
         """
         d = as_float64(direction, "direction").detach().cpu().numpy().reshape(-1)
         if d.shape != self.x.shape or not np.linalg.norm(d) > 0:
-            raise ArgumentError(f"direction must be a non-zero vector with {len(self.x)} entries, got shape {np.shape(direction)}")
+            raise ArgumentError(
+                f"direction must be a non-zero vector with {len(self.x)} entries, got shape {np.shape(direction)}"
+            )
         d = d / np.linalg.norm(d)
         normals, constants = self.halfspaces
         slack = np.maximum(-(normals @ self.x + constants), 0.0)
@@ -264,7 +266,9 @@ def sample_regions(model: nn.Module, points: Any) -> SampledRegions:
         >>> sample_regions(net, [[1.0, 1.0], [1.0, -1.0], [2.0, 2.0]])
         at least 2 regions (a lower bound from 3 inputs; most inputs have a region of their own, so the bound is loose)
     """
-    tensor = as_float64(np.asarray(points, dtype=np.float64) if not hasattr(points, "detach") else points.double(), "points", at_least=2)
+    tensor = as_float64(
+        np.asarray(points, dtype=np.float64) if not hasattr(points, "detach") else points.double(), "points", at_least=2
+    )
     inputs = tensor.detach().cpu().numpy()
     if not len(inputs):
         raise ArgumentError("points must hold at least one input, got none")

@@ -290,17 +290,13 @@ class Program:
     def forward(self, points: Array) -> Array:
         """The network's outputs at points (N, D), in float64: (N, outputs)."""
         values = {0: points[:, None, :]}
-        for _, _, values in self.walk(points):
-            pass
+        for _, _, reached in self.walk(points):
+            values = reached
         return values[len(self.steps)][:, 0, :]
 
     def patterns(self, points: Array) -> Array:
         """Activation patterns of points (N, D): (N, switches) booleans, z > knot."""
-        bits = [
-            step.bits(values[step.source][:, 0, :])
-            for _, step, values in self.walk(points)
-            if not isinstance(step, Affine)
-        ]
+        bits = [step.bits(values[step.source][:, 0, :]) for _, step, values in self.walk(points) if not isinstance(step, Affine)]
         return np.concatenate(bits, axis=1) if bits else np.zeros((len(points), 0), dtype=bool)
 
     def affine_values(self, start: Array, patterns: Array) -> Iterator[tuple[int, Step, dict[int, Array]]]:
@@ -326,6 +322,6 @@ class Program:
     def output_maps(self, start: Array, patterns: Array) -> Array:
         """Maps of the output under given patterns, (R, d + 1, outputs)."""
         values = {0: np.broadcast_to(start, (len(patterns), *start.shape[1:]))}
-        for _, _, values in self.affine_values(start, patterns):
-            pass
+        for _, _, reached in self.affine_values(start, patterns):
+            values = reached
         return values[len(self.steps)]

@@ -33,7 +33,7 @@ def chart_rows(chart: Chart) -> list[tuple[int, ...]]:
     """The chart's facets as exact rows (a, c), a·t + c ≥ 0 inside; those of a polygon run through its vertices exactly."""
     if chart.is_box or chart.dim != 2:
         return [tuple(int(x) for x in dyadic(row)[0]) for row in chart.halfspaces]
-    rows = []
+    rows: list[tuple[int, ...]] = []
     for p, q in zip(chart.vertices, np.roll(chart.vertices, -1, axis=0), strict=True):
         (px, py, qx, qy), e = dyadic([*p, *q])
         # counter-clockwise: the inside is on the left of p → q; all terms over 2^{2e}

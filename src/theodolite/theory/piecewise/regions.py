@@ -13,6 +13,7 @@ import numpy as np
 from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError, NumericalError, UnsupportedError
 from theodolite.theory.piecewise.adjacency import PatternIndex, facet_neighbours, same_maps
+from theodolite.theory.piecewise.analysis import extreme, integral, lipschitz, variance
 from theodolite.theory.piecewise.cells import Cells
 from theodolite.theory.piecewise.domains import Domain
 from theodolite.theory.piecewise.enumeration import error_bounds, unpack_patterns
@@ -254,7 +255,7 @@ class Regions:
                 charts[mine] = k
         found = self.index.lookup(self.program.patterns(inputs), charts)
         rows = self._oriented / np.maximum(np.linalg.norm(self._oriented[:, :-1], axis=1), 1e-300)[:, None]
-        for k in np.flatnonzero(found < 0):
+        for k in map(int, np.flatnonzero(found < 0)):
             beyond = np.maximum.reduceat(rows[:, :-1] @ points[k] + rows[:, -1], self.cells.facet_starts[:-1])
             beyond[self.charts != charts[k]] = np.inf
             close = np.flatnonzero(beyond <= 1e-11 * max(1.0, self._diameter))
@@ -295,36 +296,11 @@ class Regions:
         Raises:
             NumericalError: the network is unbounded on an unbounded domain.
         """
-        return self._extreme(1.0)
+        return extreme(self, 1.0)
 
     def minimum(self) -> tuple[Any, Array]:
         """The smallest value on the closed domain and where it is taken, as `maximum`."""
-        return self._extreme(-1.0)
-
-    def _extreme(self, sign: float) -> tuple[Any, Array]:
-        self._need_all("an extremum")
-        if self.has_vertices:
-            owner = np.repeat(np.arange(self.count), np.diff(self.cells.starts))
-            points = self.cells.points[:, :-1]
-            values = np.einsum("vi,vio->vo", points, self.maps[owner, :-1]) + self.maps[owner, -1]
-            best = np.argmax(sign * values, axis=0)
-            value, argument = values[best, np.arange(values.shape[1])], points[best]
-        else:
-            results = [self._extreme_by_program(sign, output) for output in range(self.maps.shape[2])]
-            value, argument = np.array([v for v, _ in results]), np.array([a for _, a in results])
-        return (float(value[0]), argument[0]) if len(value) == 1 else (value, argument)
-
-    def _extreme_by_program(self, sign: float, output: int) -> tuple[float, Array]:
-        best, where = -np.inf, np.zeros(self.dim)
-        for i in range(self.count):
-            slope, constant = self.maps[i, :-1, output], self.maps[i, -1, output]
-            try:
-                value, point = self._stack(i).maximize(sign * slope)
-            except NumericalError as error:
-                raise NumericalError("the network is unbounded on ℝᵈ: it has no largest and smallest value there") from error
-            if value + sign * constant > best:
-                best, where = value + sign * constant, point
-        return sign * best, where
+        return extreme(self, -1.0)
 
     def lipschitz(self, p: float = 2) -> float:
         """The smallest L with |f(s) − f(t)| ≤ L ‖s − t‖_p on the domain (on each convex piece of it).
@@ -335,16 +311,7 @@ class Regions:
         Args:
             p: the norm on the domain's coordinates, 1 ≤ p ≤ ∞ (``numpy.inf``).
         """
-        self._need_all("a Lipschitz constant")
-        if not p >= 1:
-            raise ArgumentError(f"p must be at least 1, got {p!r}")
-        slopes = self.affine[0]
-        if slopes.shape[1] == 1:
-            dual = np.inf if p == 1 else 1.0 if p == np.inf else p / (p - 1)
-            return float(np.linalg.norm(slopes[:, 0], ord=dual, axis=1).max())
-        if p not in (1, 2, np.inf):
-            raise UnsupportedError(f"with several outputs the induced norm has a closed form for p = 1, 2 and ∞ only, got p={p!r}")
-        return float(np.linalg.norm(slopes, ord=p, axis=(1, 2)).max())
+        return lipschitz(self, p)
 
     def integral(self) -> Any:
         """∫ f over the domain, in its own coordinates; a number, or (outputs,).
@@ -352,11 +319,7 @@ class Regions:
         Raises:
             UnsupportedError: an unbounded domain, or regions without vertices (d > 6).
         """
-        self._need_all("an integral")
-        volumes, centroids, _ = self._moments
-        values = np.einsum("ri,rio->ro", centroids, self.maps[:, :-1]) + self.maps[:, -1]
-        total = volumes @ values
-        return float(total[0]) if len(total) == 1 else total
+        return integral(self)
 
     def mean(self) -> Any:
         """Mean of f over the domain, ∫ f / volume."""
@@ -364,13 +327,7 @@ class Regions:
 
     def variance(self) -> Any:
         """Variance of f over the domain, ∫ (f − mean)² / volume."""
-        mean = np.atleast_1d(self.mean())
-        volumes, centroids, moments = self._moments
-        values = np.einsum("ri,rio->ro", centroids, self.maps[:, :-1]) + self.maps[:, -1] - mean
-        slopes = self.maps[:, :-1]
-        within = np.einsum("rio,rij,rjo->o", slopes, moments, slopes)
-        total = (volumes @ values**2 + within) / volumes.sum()
-        return float(total[0]) if len(total) == 1 else total
+        return variance(self)
 
     def level_set(self, value: float) -> Array:
         """{t : f(t) = value} of a network with one output.

@@ -76,7 +76,9 @@ def search_regions(program: Program, start: Array, low: Array | None, high: Arra
             yield Leaf(np.array(node.bits, dtype=np.uint8), maps, rows, np.array(node.labels, dtype=np.int64), node.witness)
         elif isinstance(step, Affine):
             values = {**node.values, node.step + 1: step.maps(node.values)}
-            stack.append(_Node(node.step + 1, 0, _alive(program, values, node.step), node.bits, node.rows, node.labels, node.witness))
+            stack.append(
+                _Node(node.step + 1, 0, _alive(program, values, node.step), node.bits, node.rows, node.labels, node.witness)
+            )
         elif isinstance(step, Maximum):
             stack.extend(reversed(list(_winners(program, node, step, space))))
         else:
@@ -136,7 +138,7 @@ def _sides(program: Program, node: _Node, step: Switching, space: _Space) -> Ite
             continue
         value = (row[:-1] @ witness + row[-1]) / norm
         side = 1 if value > 0 else -1
-        here, there = rows + (-side * row,), rows + (side * row,)
+        here, there = (*rows, -side * row), (*rows, side * row)
         other = space.inside(there)
         if abs(value) <= NEAR:
             mine = space.inside(here)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,8 +94,14 @@ class Shallow(nn.Module):
         self.half_spaces.requires_grad_(False)
         self.half_spaces.weight.copy_(torch.from_numpy(rows[:, :-1]))
         self.half_spaces.bias.copy_(torch.from_numpy(rows[:, -1]))
-        values = {"paper": np.full(len(facets.region), -np.inf), "exact": np.ones(len(facets.region)), "finite": facets.required}[mode]
-        active = np.bincount(facets.region[facets.required > 0], minlength=facets.count) if mode == "finite" else np.zeros(facets.count)
+        values = {"paper": np.full(len(facets.region), -np.inf), "exact": np.ones(len(facets.region)), "finite": facets.required}[
+            mode
+        ]
+        active = (
+            np.bincount(facets.region[facets.required > 0], minlength=facets.count)
+            if mode == "finite"
+            else np.zeros(facets.count)
+        )
         self.selector = ExtendedLinear(
             torch.from_numpy(facets.region),
             torch.from_numpy(facets.row),
@@ -131,7 +138,9 @@ class Shallow(nn.Module):
         single = inputs.ndim == 1
         inputs = (inputs[None] if single else inputs).to(self.affine_weight)
         if inputs.ndim != 2 or inputs.shape[1] != self.widths[0]:
-            raise ArgumentError(f"x must have shape (N, {self.widths[0]}), the domain's coordinates, got {tuple(torch.as_tensor(x).shape)}")
+            raise ArgumentError(
+                f"x must have shape (N, {self.widths[0]}), the domain's coordinates, got {tuple(torch.as_tensor(x).shape)}"
+            )
         size = max(1, BLOCK // max(1, self.entries))
         out = torch.cat([self._evaluate(inputs[k : k + size]) for k in range(0, max(len(inputs), 1), size)])
         return out[0] if single else out
@@ -168,7 +177,11 @@ class Shallow(nn.Module):
         Args:
             x: one point of the domain, (d,).
         """
-        point = torch.as_tensor(np.asarray(x, dtype=np.float64) if not isinstance(x, torch.Tensor) else x).to(self.affine_weight).reshape(-1)
+        point = (
+            torch.as_tensor(np.asarray(x, dtype=np.float64) if not isinstance(x, torch.Tensor) else x)
+            .to(self.affine_weight)
+            .reshape(-1)
+        )
         if len(point) != self.widths[0]:
             raise ArgumentError(f"x must be one point with {self.widths[0]} coordinates, got shape {np.shape(x)}")
         before = self.half_spaces(point[None])[0].numpy()[self.facets.row]
@@ -199,6 +212,12 @@ class Shallow(nn.Module):
     def deep_rational(self, points: Sequence[Sequence[Any]]) -> list[list[Fraction]]:
         """The deep network over ℚ at the same points, for comparison."""
         return self.facets.evaluate_deep(points)
+
+    def to_onnx(self, path: str | Path) -> Path:
+        """Write the network as ONNX (extra ``onnx``), without arithmetic on infinities."""
+        from theodolite.theory.piecewise.interchange import to_onnx
+
+        return to_onnx(self, path)
 
     @cached_property
     def description(self) -> str:

@@ -115,7 +115,7 @@ def load_regions(path: Path) -> Regions:
     domain = None
     if header["domain"] is not None:
         boxes = header["domain"]["is_box"]
-        charts = tuple(Chart(*(arrays[f"chart{k}.{n}"] for n in _CHART), is_box=box) for k, box in enumerate(boxes))
+        charts = tuple(Chart(**{n: arrays[f"chart{k}.{n}"] for n in _CHART}, is_box=box) for k, box in enumerate(boxes))
         domain = Domain(header["domain"]["kind"], charts, tuple(header["domain"]["input_shape"]))
     cells = Cells(*(arrays[f"cells.{n}"] for n in _CELLS))
     rest = {n: arrays[n] for n in _REGIONS}

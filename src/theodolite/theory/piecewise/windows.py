@@ -57,9 +57,7 @@ def _each(value: Any, dims: int) -> tuple[int, ...]:
 def _groups(shape: tuple[int, ...], ranges: list[Any]) -> Array:
     """One group per channel and output position, in row-major order; ``ranges[k][i]``: entries of dimension k seen from i."""
     index = np.arange(int(np.prod(shape, dtype=int))).reshape(-1, *shape[2:])
-    groups = [
-        [int(channel[entry]) for entry in product(*window)] for channel in index for window in product(*ranges)
-    ]
+    groups = [[int(channel[entry]) for entry in product(*window)] for channel in index for window in product(*ranges)]
     return _padded(groups)
 
 

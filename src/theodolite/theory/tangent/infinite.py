@@ -43,7 +43,9 @@ class InfiniteKernels:
 def _widths(width: float | Sequence[float] | None, depth: int, parameterization: str) -> tuple[float, ...] | None:
     if parameterization == "ntk":
         if width is not None:
-            raise ArgumentError("width is for parameterization='standard'; in the NTK parameterisation kernels do not depend on it")
+            raise ArgumentError(
+                "width is for parameterization='standard'; in the NTK parameterisation kernels do not depend on it"
+            )
         return None
     if parameterization != "standard":
         raise ArgumentError(f"parameterization must be 'ntk' or 'standard', got {parameterization!r}")
@@ -120,7 +122,9 @@ def infinite_kernels(
     else:
         grid = Grid(len(first), len(first if second is None else second), _TILE, second is None)
         described = fingerprint(settings, first, second)
-        nngp, ntk = run_tiles(grid, _tile, (settings,), first, second, names=("nngp", "ntk"), executor=executor, out=out, spec=described)
+        nngp, ntk = run_tiles(
+            grid, _tile, (settings,), first, second, names=("nngp", "ntk"), executor=executor, out=out, spec=described
+        )
         if out is not None:
             return InfiniteKernels(nngp, ntk)
     return InfiniteKernels(_given(nngp, x1), _given(ntk, x1))

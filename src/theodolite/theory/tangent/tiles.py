@@ -6,6 +6,7 @@ most the tiles in flight.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -54,13 +55,15 @@ class Grid:
 
 def fingerprint(settings: Any, *arrays: Any) -> dict[str, Any]:
     """What a store on disk belongs to: settings in words and a hash of each array."""
-    described: dict[str, Any] = {"settings": canonical(vars(settings) if hasattr(settings, "__dict__") else settings)}
+    plain = settings if isinstance(settings, dict) else dataclasses.asdict(settings)
+    described: dict[str, Any] = {"settings": canonical(plain)}
     for k, array in enumerate(arrays):
         if array is not None:
             contiguous = np.ascontiguousarray(array)
             digest = hashlib.blake2b(contiguous.tobytes(), digest_size=16)
             described[f"data {k}"] = f"{contiguous.dtype}{contiguous.shape} {digest.hexdigest()}"
-    return json.loads(json.dumps(described))
+    found: dict[str, Any] = json.loads(json.dumps(described))
+    return found
 
 
 class _Memory:
@@ -79,20 +82,27 @@ class _Memory:
 class _Disk:
     """Results in a zarr group, one chunk per tile."""
 
-    def __init__(self, out: Any, grid: Grid, names: tuple[str, ...], tail: tuple[int, ...], dtype: Any, spec: dict[str, Any]) -> None:
+    def __init__(
+        self, out: Any, grid: Grid, names: tuple[str, ...], tail: tuple[int, ...], dtype: Any, spec: dict[str, Any]
+    ) -> None:
         import zarr
 
         spec = {**spec, "tile": grid.tile}
         try:
             group = out if isinstance(out, zarr.Group) else zarr.open_group(out if isinstance(out, str) else str(out), mode="a")
-            found = group.attrs.get("theodolite_kernel")
+            found: Any = group.attrs.get("theodolite_kernel")
             if found is None:
                 if list(group.keys()):
                     raise StoreError(f"out={out} holds other data: {', '.join(sorted(group.keys()))}; choose an empty folder")
                 chunk = (min(grid.tile, grid.rows), min(grid.tile, grid.columns), *tail)
                 for name in names:
                     group.create_array(
-                        name, shape=(grid.rows, grid.columns, *tail), chunks=chunk, dtype=dtype, compressors=None, fill_value=np.nan
+                        name,
+                        shape=(grid.rows, grid.columns, *tail),
+                        chunks=chunk,
+                        dtype=dtype,
+                        compressors=None,
+                        fill_value=np.nan,
                     )
                 group.create_array("done", shape=grid.shape, chunks=(1, 1), dtype="uint8", fill_value=0)
                 group.attrs["theodolite_kernel"] = spec
@@ -102,9 +112,9 @@ class _Disk:
                 raise StoreError(f"out={out} holds the kernel of something else ({changes}); choose another folder or delete it")
         except OSError as error:
             raise StoreError(f"out={out} could not be written: {error}; free space or choose another folder") from error
-        self.arrays = [group[name] for name in names]
-        self._group, self._done = group, group["done"]
-        self._was_done = np.asarray(self._done[:])
+        self.arrays: list[Any] = [group[name] for name in names]
+        self._done: Any = group["done"]
+        self._was_done = np.asarray(self._done)
 
     def done(self, i: int, j: int) -> bool:
         return bool(self._was_done[i, j])
@@ -172,7 +182,13 @@ def _part(x: Any, where: slice) -> Any:
 
 
 def _results(
-    grid: Grid, todo: list[tuple[int, int]], function: Any, settings: tuple[Any, ...], first: Any, second: Any, executor: Executor | None
+    grid: Grid,
+    todo: list[tuple[int, int]],
+    function: Any,
+    settings: tuple[Any, ...],
+    first: Any,
+    second: Any,
+    executor: Executor | None,
 ) -> Iterator[tuple[tuple[int, int], tuple[Any, ...]]]:
     """(tile, blocks) as they are finished."""
 

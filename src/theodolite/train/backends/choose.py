@@ -24,6 +24,8 @@ __all__ = ["CHECKED_STEPS", "check_backend", "choose_backend"]
 
 #: Steps that a backend and plain autograd are both carried through before a run.
 CHECKED_STEPS = 2
+#: Slots of a chunk that must be full.
+FULL = 16
 Sample = Callable[[int, int], Segment]
 #: Shorter runs are over before a kernel is compiled.
 FEW_STEPS = 200
@@ -96,7 +98,8 @@ def _settled(backend: Backend, sample: Sample) -> Backend:
     if key not in _SETTLED:
         _SETTLED[key] = _independent(backend, sample)
     if not _SETTLED[key]:
-        backend.layout = dataclasses.replace(layout, idle=None)
+        # Small full chunks: a single member pays for all slots.
+        backend.layout = dataclasses.replace(layout, size=min(layout.size, FULL), idle=None)
     return backend
 
 

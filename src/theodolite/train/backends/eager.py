@@ -15,7 +15,7 @@ from theodolite.train.network import Network, Workspace
 __all__ = ["AutogradBackend", "EagerBackend"]
 
 #: Elements of a chunk's largest tensor: enough to hide dispatch, small enough for the cache; an accelerator is to be filled.
-ELEMENTS, DEVICE_ELEMENTS = 1 << 16, 1 << 22
+ELEMENTS, DEVICE_ELEMENTS = 1 << 17, 1 << 22
 
 
 def _layout(job: Job) -> Layout:

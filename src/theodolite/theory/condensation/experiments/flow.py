@@ -46,15 +46,19 @@ class FlowResult:
 def draw_start(width: int, dimension: int, seed: int, antisymmetric: bool) -> Start:
     """A, V ~ N(0, 1), the same for all cells of a diagram; antisymmetric: the second half repeats the first with −A, so f = 0.
 
-    The generator depends on the seed alone: neuron k is the same at every width.
+    The stream depends on the seed alone: neuron k is the same at every width.
     """
     import torch
 
     from theodolite.core.seed import generator
 
     drawn = width // 2 if antisymmetric else width
-    stream = generator(seed, "condensation.phase_diagram")
-    rows = torch.randn(drawn, dimension + 1, generator=stream, dtype=torch.float64).numpy()
+    # Blocks of their own streams: the first rows of a long draw are not those of a short one.
+    blocks = [
+        torch.randn(256, dimension + 1, generator=generator(seed, "condensation.phase_diagram", b), dtype=torch.float64)
+        for b in range(-(-drawn // 256))
+    ]
+    rows = torch.cat(blocks)[:drawn].numpy()
     a, v = rows[:, 0], rows[:, 1:]
     if antisymmetric:
         a, v = np.concatenate([a, -a]), np.concatenate([v, v])

@@ -70,6 +70,8 @@ def descend(a0, v0, x, y, kappa, kappa_prime, growth, floor, most_steps):
             break
         hidden, outer, norm_a, norm_v = np.sum(sums[0]), np.sum(sums[1]), np.sum(sums[2]), np.sum(sums[3])
         trace = kappa * kappa * (hidden / kappa_prime + kappa_prime * outer) / count
+        if not trace > 0.0:  # no neuron is active: nothing can move
+            break
         eta = 1.0 / trace
         # ‖A′‖ ≤ (κ/κ′) √(Σh² Σe²)/n, and the like for V.
         if hidden > 0.0:

@@ -66,8 +66,10 @@ class PhaseDiagram(Experiment):
     }
 
     def __post_init__(self) -> None:
+        for name, kind in (("gamma", float), ("gamma_prime", float), ("widths", int), ("seeds", int), ("x", float)):
+            object.__setattr__(self, name, tuple(kind(value) for value in getattr(self, name)))
         widths = self.widths
-        if len(set(widths)) < 2 or min(widths) < 2 or any(int(m) != m for m in widths):
+        if len(set(widths)) < 2 or min(widths) < 2:
             raise ArgumentError(f"widths must be at least two different whole numbers ≥ 2 (a slope needs two), got {widths!r}")
         if self.antisymmetric and any(m % 2 for m in widths):
             raise ArgumentError(f"widths must be even when antisymmetric=True (neurons come in pairs), got {widths!r}")

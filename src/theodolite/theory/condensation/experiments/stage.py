@@ -78,11 +78,11 @@ def compare_stage(
     inputs = torch.from_numpy(x)
     # Two rates: a coarse one to rotate, a fine one to settle. A unit step of normalised descent never shrinks by itself.
     losses = []
-    for rate, share in ((lr, 0.8), (0.1 * lr, 0.2)):
+    for rate, part in ((lr, 0.8), (0.1 * lr, 0.2)):
         run = ensemble.train(
             inputs,
             torch.from_numpy(targets)[:, None],
-            steps=max(1, round(share * steps)),
+            steps=max(1, round(part * steps)),
             optimizer="normalized_gd",
             lr=rate,
             schedule=[],

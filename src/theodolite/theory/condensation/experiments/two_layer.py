@@ -86,6 +86,9 @@ class TwoLayerTraining(Experiment):
                 raise ArgumentError(f"{name} must be a whole number of at least 1, got {value!r}")
         if isinstance(self.seeds, int) or not len(self.seeds):
             raise ArgumentError(f"seeds must be a tuple of at least one seed, got {self.seeds!r}")
+        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
+        if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
+            raise ArgumentError(f"device {self.device!r} is not available here: torch sees no GPU; use device='cpu'")
         low, high = self.boundary
         if not low < high:
             raise ArgumentError(f"boundary must be an interval (low, high) with low < high, got {self.boundary!r}")
@@ -110,7 +113,7 @@ class TwoLayerTraining(Experiment):
                 "relative_distance_a": _outer_distance,
                 "orientation_entropy": _entropy,
                 "neurons": _Snapshots(snapshots),
-                "output": _Outputs(snapshots, torch.linspace(*points[[0, -1], 0].tolist(), 301, dtype=torch.float64)),
+                "output": _Outputs(snapshots, torch.from_numpy(self._grid())),
             },
             test=(points, two_kinks(points)[:, None]),
             curve=False,
@@ -128,6 +131,10 @@ class TwoLayerTraining(Experiment):
         ensemble = Ensemble(spec, len(seeds), dtype=getattr(torch, self.dtype), device=self.device, seed=seeds)
         x = torch.linspace(*self.boundary, self.training_size, dtype=torch.float64)[:, None]
         return ensemble, x, two_kinks(x)[:, None]
+
+    def _grid(self) -> Any:
+        """Points at which outputs are kept for the figure."""
+        return np.linspace(self.boundary[0] - 0.5, self.boundary[1] + 0.5, 301)
 
     def _optimizer(self) -> Any:
         from theodolite.train import Adam
@@ -147,8 +154,9 @@ class TwoLayerTraining(Experiment):
         typical, output = gradient_scale(ensemble, self.activation, x, y)
         if self.optimizer.lower() == "adam" and typical < self.eps:
             warnings.warn(
-                f"Adam's eps = {self.eps:.0e} exceeds the typical gradient {typical:.1e} at the start: Adam then is momentum descent "
-                f"of rate lr/eps and hardly moves; use eps of at most {typical * 1e-2:.0e}, a larger initialisation, or gradient descent",
+                f"Adam's eps = {self.eps:.0e} exceeds the typical gradient {typical:.1e} at the start: Adam then is momentum "
+                f"descent of rate lr/eps and hardly moves; use eps of at most {typical * 1e-2:.0e}, a larger initialisation, or "
+                "gradient descent",
                 TheodoliteWarning,
                 stacklevel=4,
             )
@@ -170,7 +178,7 @@ class TwoLayerTraining(Experiment):
         neurons = data["neurons"].values[:, at]  # (seed, snapshot, neuron, 3): w, b, a
         run, kept = ("seed", "epoch"), ("seed", "snapshot", "neuron")
         length = np.hypot(neurons[..., 0], neurons[..., 1])
-        spread = np.linspace(self.boundary[0] - 0.5, self.boundary[1] + 0.5, 301)
+        spread = self._grid()
         return xr.Dataset(
             {
                 "loss": (run, data["train_loss"].values, {"description": "mean (f − y)² on the training points"}),

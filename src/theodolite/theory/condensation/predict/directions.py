@@ -83,7 +83,7 @@ class Directions:
 
 
 def predict_directions(
-    x: Any, y: Any, activation: Callable[[Any], Any] | str, *, starts: int = 2048, seed: int = 0
+    x: Any, y: Any, activation: Callable[[Any], Any] | str, *, starts: int | None = None, seed: int = 0
 ) -> Directions:
     """Orientations to which the neurons of a small two-layer network condense at the initial stage of training.
 
@@ -102,7 +102,8 @@ def predict_directions(
         x: (n,) or (n, d) inputs; the bias is folded in as (x, 1).
         y: (n,) or (n, 1) targets.
         activation: elementwise callable or name.
-        starts: number of starts of the flow (the basins' standard error is below 1/(2 √starts)).
+        starts: number of starts of the flow (the basins' standard error is below 1/(2 √starts)); None: 2048, fewer (down to 64)
+            where that would take more than seconds.
         seed: of the starts.
 
     Returns:
@@ -128,7 +129,7 @@ def predict_directions(
         ([[0.371, 0.928], [-0.371, -0.928]], [1, -1])
     """
     inputs, targets = _data(x, y)
-    if starts < 1:
+    if starts is not None and starts < 1:
         raise ArgumentError(f"starts must be at least 1, got {starts}")
     term, found = leading_term(activation)
     centred = abs(found.value_at_zero) > 1e-12
@@ -151,7 +152,7 @@ def predict_directions(
         )
         parts, method = _on_the_circle(extrema), "sectors" if found.p is None else "roots"
     else:
-        parts, degenerate = _by_flow(Potential(inputs, targets, term), starts, seed)
+        parts, degenerate = _by_flow(Potential(inputs, targets, term), starts or _affordable(inputs, term), seed)
         method = "flow" if found.p is None else "power iteration"
     if degenerate:
         warnings.warn(
@@ -277,6 +278,13 @@ def _by_flow(potential: Potential, starts: int, seed: int) -> tuple[Parts, bool]
         return parts, flat or not parts
     minima, flat_minima = local(Potential(inner.x, -inner.y, term), False)
     return parts + minima, flat or flat_minima or not (parts or minima)
+
+
+def _affordable(x: Array, term: LeadingTerm) -> int:
+    """2048 starts, or as many as take some seconds: an arc costs O(n D) and a start has about n/4 of them; a step O(n D), about 80."""
+    count, dimension = x.shape
+    per_start = count * dimension * (count / 4 if term.order == 1 else 80)
+    return int(np.clip(2e9 / per_start, 64, 2048))
 
 
 def _distinct(vectors: Array, *, lines: bool) -> list[Array]:

@@ -37,7 +37,7 @@ def follow(starts: Any, x: Any, y: Any, left: float, right: float, most_events: 
     Returns:
         (S, D) end points and (S,) 1 where a maximum was reached, 0 where the field vanished, −1 where it was given up.
     """
-    count, dimension = x.shape
+    count = len(x)
     ends = np.empty_like(starts)
     status = np.empty(len(starts), dtype=np.int64)
     scale = 0.0
@@ -59,21 +59,14 @@ def follow(starts: Any, x: Any, y: Any, left: float, right: float, most_events: 
             # The arc ends at the maximum of (u cos t + direction sin t)·field, unless a kink comes before.
             arc = np.arctan2(np.sum(field * direction), np.sum(field * u))
             hit = -1
+            values, rates = x @ u, x @ direction
             for i in range(count):
                 if contact[i]:
                     continue
-                z, rate = 0.0, 0.0
-                for d in range(dimension):
-                    z += x[i, d] * u[d]
-                    rate += x[i, d] * direction[d]
-                z *= side[i]
-                rate *= side[i]
+                z, rate = side[i] * values[i], side[i] * rates[i]
                 if rate >= 0.0 and z <= 0.0:  # just left, or rounding beside its kink: it moves inward
                     continue
-                if z <= 0.0:
-                    t = 0.0
-                else:
-                    t = np.arctan2(z, -rate)
+                t = 0.0 if z <= 0.0 else np.arctan2(z, -rate)
                 if t < arc:
                     arc, hit = t, i
             u = np.cos(arc) * u + np.sin(arc) * direction
@@ -94,14 +87,13 @@ def slide(u: Any, x: Any, y: Any, left: float, right: float, side: Any, contact:
 
     The slopes of the ridges in contact minimise |P_u (D_0 + Σ c_i x_i)|² over the box between the slopes of the two sides.
     """
-    count, dimension = x.shape
-    field = np.zeros(dimension)
+    count, dimension = len(x), x.shape[1]
     touched = np.flatnonzero(contact)
+    weights = np.zeros(count)
     for i in range(count):
         if not contact[i]:
-            weight = y[i] * (right if side[i] > 0.0 else -left) / count
-            for d in range(dimension):
-                field[d] += weight * x[i, d]
+            weights[i] = y[i] * (right if side[i] > 0.0 else -left) / count
+    field = weights @ x
     if len(touched) > 0:
         ridge = x[touched]
         first, second = y[touched] * right / count, -y[touched] * left / count

@@ -175,7 +175,7 @@ def _power_iteration(potential: Potential, u: Array, iterations: int = 2000) -> 
     """
     p = potential.term.order
     tau = 1e-6 * potential.size
-    for _ in range(iterations):
+    for k in range(iterations):
         hessian = potential.curvature(u) / p
         shift = max(0.0, tau - float(np.linalg.eigvalsh(hessian)[0]))
         new = potential.gradient(u[None])[0] / p + shift * u
@@ -185,14 +185,19 @@ def _power_iteration(potential: Potential, u: Array, iterations: int = 2000) -> 
         new /= length
         change = np.linalg.norm(new - u)
         u = new
-        if change < 1e-9:
-            return _newton(potential, u)
+        if change < 1e-3 and (change < 1e-9 or k % 10 == 9):
+            # Newton's method is tried from time to time: it saves the slow tail of linear convergence.
+            found = _newton(potential, u)
+            if np.linalg.norm(found - u) < 0.05 and _critical(potential, found) and _nature(potential, found) == "strict":
+                return found
+            if change < 1e-9:
+                return u
     return None
 
 
 def _newton(potential: Potential, u: Array) -> Array:
-    """Three Newton steps for the critical point, on the tangent space."""
-    for _ in range(3):
+    """Newton steps for the critical point, on the tangent space."""
+    for _ in range(6):
         gradient = potential.gradient(u[None])[0]
         rayleigh = gradient @ u
         basis = _tangent_basis(u)
@@ -202,6 +207,11 @@ def _newton(potential: Potential, u: Array) -> Array:
             break
         u = _unit(u - basis @ step)
     return u
+
+
+def _critical(potential: Potential, u: Array) -> bool:
+    """Whether the projected gradient vanishes at u, up to rounding."""
+    return bool(_direction(potential, u[None])[1][0] <= 1e-10 * potential.term.order * potential.size)
 
 
 def _nature(potential: Potential, u: Array) -> str:

@@ -29,7 +29,7 @@ def _threshold(data: xr.Dataset, kind: str) -> float:
 
 @claim(
     FEATURES,
-    statement="the test error of least squares on random features peaks where the features first interpolate the data, at N = n",
+    statement="The test error of least squares on random features peaks where the features first interpolate the data, at N = n.",
     reference="belkin2019 Fig. 2",
     tolerance="argmax within [0.975, 1.05] of N/n and within 0.05 of the rank's threshold",
 )
@@ -51,7 +51,7 @@ def peak_at_interpolation(data: xr.Dataset) -> Verdict:
 
 @claim(
     FEATURES,
-    statement="beyond the threshold the test error falls below the best error of the classical regime N < n",
+    statement="Beyond the threshold the test error falls below the best error of the classical regime N < n.",
     reference="belkin2019 Fig. 2",
     tolerance="mean over seeds, clean labels",
 )
@@ -69,7 +69,7 @@ def second_descent_wins(data: xr.Dataset) -> Verdict:
 
 @claim(
     FEATURES,
-    statement="the peak is at least ten times the best error of the classical regime, and label noise raises it",
+    statement="The peak is at least ten times the best error of the classical regime, and label noise raises it.",
     reference="belkin2019 Fig. 2",
     tolerance="mean over seeds",
 )
@@ -85,7 +85,7 @@ def peak_is_high(data: xr.Dataset) -> Verdict:
 
 @claim(
     FEATURES,
-    statement="the norm of the coefficients peaks at the threshold together with the test error",
+    statement="The norm of the coefficients peaks at the threshold together with the test error.",
     reference="belkin2019 Fig. 2",
     tolerance="the same ratio, or its neighbour on the grid",
 )
@@ -98,7 +98,7 @@ def norm_peaks_too(data: xr.Dataset) -> Verdict:
 
 @claim(
     FEATURES,
-    statement="a ridge penalty removes the peak",
+    statement="A ridge penalty removes the peak.",
     reference="hastie2022 §7",
     tolerance="largest error within [0.9, 1.1]·n at most 1.5 times the largest error outside of [0.8, 1.2]·n with N ≥ n/4",
 )
@@ -117,7 +117,7 @@ def ridge_removes_the_peak(data: xr.Dataset) -> Verdict:
 
 @claim(
     FEATURES,
-    statement="the deterministic equivalent of random-feature regression predicts the test error on real images",
+    statement="The deterministic equivalent of random-feature regression predicts the test error on real images.",
     reference="simon2024 Fig. 1",
     tolerance="within 25 % in the mean over seeds, for |N/n − 1| > 0.04",
 )
@@ -136,7 +136,7 @@ def theory_predicts_the_curve(data: xr.Dataset) -> Verdict:
 
 @claim(
     NETWORK,
-    statement="the test error of trained two-layer networks peaks near the threshold P = n·K and falls beyond",
+    statement="The test error of trained two-layer networks peaks near the threshold P = n·K and falls beyond.",
     reference="belkin2019 Fig. 3",
     tolerance="an inner maximum of the mean test MSE with P/(nK) in [0.4, 2.5], 10 % above the least error on either side",
 )
@@ -163,7 +163,7 @@ def network_peak(data: xr.Dataset) -> Verdict:
 
 @claim(
     NETWORK,
-    statement="the networks interpolate beyond the threshold and not below it",
+    statement="The networks interpolate beyond the threshold and not below it.",
     reference="belkin2019 Fig. 3",
     tolerance="training MSE below 1e-3 of the targets' energy for P ≥ 2nK, above 1e-2 for P ≤ nK/2",
 )
@@ -183,7 +183,7 @@ def network_threshold(data: xr.Dataset) -> Verdict:
 
 @claim(
     EPOCHWISE,
-    statement="with label noise the test error falls, rises and falls again during training",
+    statement="With label noise the test error falls, rises and falls again during training.",
     reference="nakkiran2020 §5",
     tolerance="a rise of at least 2 % (absolute) after a first minimum, and a later fall of at least 2 %",
 )
@@ -205,7 +205,7 @@ def second_descent_in_time(data: xr.Dataset) -> Verdict:
 
 @claim(
     EPOCHWISE,
-    statement="label noise makes long training harmful: the test error at the end exceeds its minimum over time",
+    statement="Label noise makes long training harmful: the test error at the end exceeds its minimum over time.",
     reference="nakkiran2020 §5",
     tolerance="by more than 2 % (absolute) at the highest noise, and less than that without noise",
 )

@@ -30,7 +30,7 @@ def _extrapolated(data: xr.Dataset, name: str) -> xr.DataArray:
 
 @claim(
     BIAS,
-    statement="the loss decays like 1/t, with L·t → ‖ŵ‖²/η",
+    statement="The loss decays like 1/t, with L·t → ‖ŵ‖²/η.",
     reference="soudry2018 Thm 5",
     tolerance="relative error 1e-6 at the last time",
 )
@@ -45,7 +45,7 @@ def loss_constant(data: xr.Dataset) -> Verdict:
 
 @claim(
     BIAS,
-    statement="w(t) − ŵ log t tends to the predicted w̃",
+    statement="w(t) − ŵ log t tends to the predicted w̃.",
     reference="soudry2018 Thm 4",
     tolerance="1e-8 at the last time",
 )
@@ -59,7 +59,7 @@ def residual_limit(data: xr.Dataset) -> Verdict:
 
 @claim(
     BIAS,
-    statement="the angle to the maximum-margin direction decays like 1/log t",
+    statement="The angle to the maximum-margin direction decays like 1/log t.",
     reference="soudry2018 Thm 5, Fig. 1",
     tolerance="extrapolated constant within 1 % of the predicted one, which must not be zero",
 )
@@ -79,7 +79,7 @@ def angle_constant(data: xr.Dataset) -> Verdict:
 
 @claim(
     BIAS,
-    statement="on the mirror-symmetric data of Figure 1 the angle decays like t^(−1/4)/log t, not like 1/log t",
+    statement="On the mirror-symmetric data of Figure 1 the angle decays like t^(−1/4)/log t, not like 1/log t.",
     reference="soudry2018 Fig. 1",
     tolerance="exponent of angle·‖w‖ within 0.01 of the least transverse eigenvalue, between t = 1e8 and 1e12",
 )
@@ -98,7 +98,7 @@ def mirror_power_law(data: xr.Dataset) -> Verdict:
 
 @claim(
     BIAS,
-    statement="the margin gap decays like 1/log t with the predicted constant",
+    statement="The margin gap decays like 1/log t with the predicted constant.",
     reference="soudry2018 Thm 5",
     tolerance="extrapolated constant within 1 %, or below 1e-8 where zero is predicted",
 )
@@ -113,7 +113,7 @@ def margin_gap_constant(data: xr.Dataset) -> Verdict:
 
 @claim(
     BIAS,
-    statement="gradient descent itself, by the last real step, has L·t at the predicted constant",
+    statement="Gradient descent itself, by the last real step, has L·t at the predicted constant.",
     reference="soudry2018 Fig. 1",
     tolerance="1 %",
 )
@@ -130,7 +130,7 @@ def real_steps_agree(data: xr.Dataset) -> Verdict:
 
 @claim(
     OPTIMIZERS,
-    statement="Adam does not converge to the maximum ℓ2 margin direction",
+    statement="Adam does not converge to the maximum ℓ2 margin direction.",
     reference="soudry2018 Fig. 2",
     tolerance="in every seed at least half of its angle at 1 % of the steps is left at the end, and it is above gradient descent's",
 )
@@ -148,7 +148,7 @@ def adam_goes_elsewhere(data: xr.Dataset) -> Verdict:
 
 @claim(
     OPTIMIZERS,
-    statement="Adam converges to the maximum ℓ∞ margin",
+    statement="Adam converges to the maximum ℓ∞ margin.",
     reference="zhang2024adam Thm 1",
     tolerance="ℓ∞ margin above 98 % of the best at the end, and higher than gradient descent's, in every seed",
 )
@@ -162,7 +162,7 @@ def adam_finds_the_sup_margin(data: xr.Dataset) -> Verdict:
 
 @claim(
     OPTIMIZERS,
-    statement="momentum and SGD go to the same direction as gradient descent",
+    statement="Momentum and SGD go to the same direction as gradient descent.",
     reference="soudry2018 §2, Fig. 1; nacson2019sgd",
     tolerance="ℓ2 margins at the end within 5 % of gradient descent's, in every seed",
 )
@@ -177,7 +177,7 @@ def momentum_and_sgd_agree(data: xr.Dataset) -> Verdict:
 
 @claim(
     OPTIMIZERS,
-    statement="normalised gradient descent reaches the maximum margin faster than gradient descent",
+    statement="Normalised gradient descent reaches the maximum margin faster than gradient descent.",
     reference="nacson2019 Thm 5",
     tolerance="in every seed a smaller final margin gap than gradient descent's",
 )

@@ -18,7 +18,7 @@ MEMORIZATION = "generalization.memorization"
 
 @claim(
     LABELS,
-    statement="the same network fits true labels, random labels and destroyed images alike",
+    statement="The same network fits true labels, random labels and destroyed images alike.",
     reference="zhang2017 Table 1",
     tolerance="training error zero at the end in every variant and seed",
 )
@@ -35,7 +35,7 @@ def everything_is_fitted(data: xr.Dataset) -> Verdict:
 
 @claim(
     LABELS,
-    statement="with random labels the test error is that of chance, although the training error is zero",
+    statement="With random labels the test error is that of chance, although the training error is zero.",
     reference="zhang2017 Table 1",
     tolerance="test error in [0.8, 1]",
 )
@@ -50,7 +50,7 @@ def random_labels_do_not_generalize(data: xr.Dataset) -> Verdict:
 
 @claim(
     LABELS,
-    statement="fitting random labels takes longer than fitting true ones, but only by a small constant factor",
+    statement="Fitting random labels takes longer than fitting true ones, but only by a small constant factor.",
     reference="zhang2017 §2, Fig. 1c",
     tolerance="steps to training error zero: between 1 and 20 times as many",
 )
@@ -72,7 +72,7 @@ def fitting_takes_a_constant_factor(data: xr.Dataset) -> Verdict:
 
 @claim(
     LABELS,
-    statement="networks generalise because training keeps the norm of the weights small: a smaller norm goes with a smaller error",
+    statement="Networks generalise because training keeps the norm of the weights small: a smaller norm goes with a smaller error.",
     reference="zhang2017 §5 (the explanation it rejects)",
     tolerance="‖θ‖ and ‖θ − θ₀‖ order every pair of variants whose test errors differ by more than 0.1",
 )
@@ -97,7 +97,7 @@ def small_norm_explains_generalization(data: xr.Dataset) -> Verdict:
 
 @claim(
     GROWTH,
-    statement="after the labels are fitted the norm of the weights keeps growing, like log t",
+    statement="After the labels are fitted the norm of the weights keeps growing, like log t.",
     reference="soudry2018 Table 1",
     tolerance="once the training error is zero the norm grows at every look, by at least 1 % per decade over the last two decades",
 )
@@ -121,7 +121,7 @@ def norm_grows(data: xr.Dataset) -> Verdict:
 
 @claim(
     GROWTH,
-    statement="the validation loss grows while the validation error does not",
+    statement="The validation loss grows while the validation error does not.",
     reference="soudry2018 Table 1",
     tolerance="final test loss at least 1.1 times its minimum; final test error within 0.01 of its minimum",
 )
@@ -137,7 +137,7 @@ def validation_loss_misleads(data: xr.Dataset) -> Verdict:
 
 @claim(
     MEMORIZATION,
-    statement="a two-layer ReLU network with 2n + d weights takes any values on any n points",
+    statement="A two-layer ReLU network with 2n + d weights takes any values on any n points.",
     reference="zhang2017 Thm 1",
     tolerance="all labels recovered by rounding, largest error below 1e-6",
 )
@@ -151,7 +151,7 @@ def construction_is_exact(data: xr.Dataset) -> Verdict:
 
 @claim(
     MEMORIZATION,
-    statement="fitting says nothing about generalisation: the construction is at chance on test data even with true labels",
+    statement="Fitting says nothing about generalisation: the construction is at chance on test data even with true labels.",
     reference="zhang2017 §4",
     tolerance="mean test error at least 0.75",
 )

@@ -37,9 +37,9 @@ class DoubleDescent:
 
     @property
     def threshold(self) -> int | None:
-        """The least width at which the rank reaches its largest value, None if it still grows at the last width."""
-        first = int((self.rank == self.rank.max()).nonzero()[0][0])
-        return None if first == len(self.rank) - 1 else int(self.widths[first])
+        """The least width at which the rank is at its largest; None if that is the last width, so that it may still grow."""
+        least = int(self.widths[self.rank == self.rank.max()].min())
+        return None if least == int(self.widths.max()) else least
 
 
 def double_descent(
@@ -116,7 +116,7 @@ def _matrix(value: Any, name: str) -> np.ndarray:
     array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     if array.ndim != 2 or array.size == 0:
         raise ArgumentError(f"{name} must be a non-empty matrix (samples, features), got shape {array.shape}")
-    array = array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+    array = array.astype(np.complex128 if np.iscomplexobj(array) else np.float64, copy=False)
     if not np.isfinite(array).all():
         raise ArgumentError(f"{name} must be finite, got a NaN or infinity in row {int(np.argwhere(~np.isfinite(array))[0][0])}")
     return array

@@ -81,6 +81,7 @@ def random_features(
     Reference: rahimi2007 (fourier, cosine); belkin2019 App. C (fourier, relu); cho2009 for the kernel of relu.
 
     Example:
+        >>> import numpy as np
         >>> x = np.random.default_rng(0).normal(size=(5, 3))
         >>> features = random_features(x, 1000, kind="cosine", generator=1)
         >>> bool(np.allclose(features[:, :40], random_features(x, 40, kind="cosine", generator=1), atol=1e-14))

@@ -81,12 +81,12 @@ class DoubleDescentFeatures(Experiment):
         for k, s in progress(runs, "double descent", total=len(runs)):
             split = load(self.data, self.samples, self.test_samples, s)
             count, seed = self.widths[-1], child_seed(s, "features", self.kinds[k])
-            train, test = (
+            features = [
                 random_features(x.numpy(), count, kind=self.kinds[k], scale=self.scale, generator=seed)
                 for x in (split.x, split.x_test)
-            )
-            for r, ridge in enumerate(self.ridges):
-                self._sweep(found, rank, (k, r, s), train, test, split, ridge, _noisy_targets(split, self.label_noise, s))
+            ]
+            for r in range(len(self.ridges)):
+                self._sweep(found, rank, (k, r, s), features, split)
         data: dict[str, Any] = {name: (dims, found[name], {"description": about}) for name, about in _MEASURED.items()}
         data["rank"] = (
             ("kind", "seed", "ratio"),
@@ -117,18 +117,16 @@ class DoubleDescentFeatures(Experiment):
         found: dict[str, np.ndarray],
         rank: np.ndarray,
         where: tuple[int, int, int],
-        train: np.ndarray,
-        test: np.ndarray,
+        features: list[np.ndarray],
         split: Split,
-        ridge: float,
-        targets: np.ndarray,
     ) -> None:
         """All widths and all levels of label noise of one factorisation; the levels are further right-hand sides."""
-        k, r, s = where
+        (k, r, s), (train, test) = where, features
+        targets = _noisy_targets(split, self.label_noise, s)
         levels, classes = len(self.label_noise), targets.shape[1] // len(self.label_noise)
         clean = one_hot(split.y_test).numpy()
         rows = {width: i for i, width in reversed(list(enumerate(self.widths)))}
-        for solution in nested_least_squares(train, targets, sorted(rows), ridge=ridge):
+        for solution in nested_least_squares(train, targets, sorted(rows), ridge=self.ridges[r]):
             i, a = rows[solution.width], solution.coefficients
             fitted = (train[:, : solution.width] @ a).real - targets
             predicted = (test[:, : solution.width] @ a).real.reshape(len(test), levels, classes)
@@ -145,8 +143,7 @@ class DoubleDescentFeatures(Experiment):
             return out
         pool = load(self.data, 1796, 1, 0)
         x, y = pool.x.numpy(), one_hot(pool.y).numpy()
-        distance2 = ((x[:, None] - x[None]) ** 2).sum(-1) if len(x) < 200 else _distances2(x)
-        eigenvalues, vectors = np.linalg.eigh(np.exp(-(self.scale**2) * distance2 / 2) / len(x))
+        eigenvalues, vectors = np.linalg.eigh(np.exp(-(self.scale**2) * _distances2(x) / 2) / len(x))
         kept = eigenvalues > 1e-13 * eigenvalues[-1]
         energy = ((vectors[:, kept].T @ y) ** 2).sum(1) / len(x)
         share = self.samples / len(x)

@@ -22,6 +22,13 @@ def _band(axes: Any, x: np.ndarray, values: np.ndarray, **line: Any) -> None:
     axes.fill_between(x, values.min(0), values.max(0), color=drawn.get_color(), alpha=0.15, linewidth=0)
 
 
+def _plain_ticks(ax: Any, values: np.ndarray) -> None:
+    """A logarithmic axis over a decade or two: a few round numbers, no powers of ten."""
+    ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if values.min() <= t <= values.max()]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+
+
 def double_descent_features(record: Record, *, kind: str | None = None) -> Figure:
     """Test error and norm against N/n: the least-norm curves at all noise levels, the ridge path, and the prediction.
 
@@ -93,6 +100,7 @@ def double_descent_network(record: Record) -> Figure:
         axes[1].set(ylabel="fraction misclassified", title="Classification error")
         for ax in axes:
             ax.set(xscale="log", xlabel="parameters per equation P/(nK)")
+            _plain_ticks(ax, fraction)
             ax.axvline(1, color=MUTED, linewidth=0.8, zorder=0)
         axes[0].legend()
         drawn.suptitle(f"Trained two-layer networks, n = {data.attrs['samples']}")

@@ -17,6 +17,9 @@ __all__ = ["GradientFlow", "follow", "gradient_flow", "log_loss"]
 
 LOSSES = ("logistic", "exponential")
 
+#: Largest logarithm of a force that is formed.
+MOST = 600.0
+
 
 @dataclass(frozen=True)
 class GradientFlow:
@@ -145,7 +148,8 @@ def follow(
     basis = vh[sigma > 1e-13 * max(sigma[0], 1e-300)].T  # (d, r): the flow stays in start + span of the points
     if basis.shape[1] == 0:
         return np.tile(start, (len(logs), 1))
-    log_tau = -math.log(eta * sigma[0] ** 2)
+    # Time of the first motion; the force of the exponential loss on misclassified points makes it shorter.
+    log_tau = -math.log(eta) - 2 * math.log(sigma[0]) + (min(0.0, float((z @ start).min())) if loss == "exponential" else 0.0)
     marks = np.logaddexp(0.0, logs - log_tau)  # s = log(1 + t/τ), so that t + τ = τ e^s
     inner = _integrate(z @ basis, z @ start, marks, math.log(eta) + log_tau, loss, rtol)
     return start + inner @ basis.T
@@ -159,7 +163,10 @@ def _integrate(points: np.ndarray, offsets: np.ndarray, marks: np.ndarray, log_r
 
     def log_pull(s: float, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         margins = offsets + points @ v
-        return margins, s + log_rate - (np.logaddexp(0.0, margins) if logistic else margins)
+        logs = s + log_rate - (np.logaddexp(0.0, margins) if logistic else margins)
+        # Only a trial step, or data that are not separable long after convergence, come near the range of floats: a common
+        # factor then leaves the direction, and the equilibrium, as they are.
+        return margins, logs - max(0.0, float(logs.max()) - MOST)
 
     def slope(s: float, v: np.ndarray) -> np.ndarray:
         return np.exp(log_pull(s, v)[1]) @ points

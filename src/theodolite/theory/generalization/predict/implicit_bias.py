@@ -111,28 +111,27 @@ def _span(rows: np.ndarray) -> np.ndarray:
 
 def _fixed_point(support: np.ndarray, w_hat: np.ndarray, eta: float) -> np.ndarray:
     """Minimiser of ŵ·v + η Σ exp(−z·v) in the coordinates of the span, by Newton's method with step halving."""
-    # A start on the scale of the answer: all exponentials equal, Σ η e^(−z·v) = ‖ŵ‖², since every z·ŵ is 1.
-    v = w_hat * -np.log(float(w_hat @ w_hat) / (eta * len(support)))
+    length = float(np.linalg.norm(w_hat))
+    # In units of the margin, z ‖ŵ‖ and v/‖ŵ‖, everything at the minimum is of order one: Σ rate exp(−z·v) = 1.
+    z, direction, rate = support * length, w_hat / length, eta / length**2
+    v = direction * np.log(rate * len(z))  # all exponentials equal, as z·direction = 1
 
     def value(at: np.ndarray) -> float:
         with np.errstate(over="ignore"):
-            return float(w_hat @ at + eta * np.exp(-support @ at).sum())
+            return float(direction @ at + rate * np.exp(-z @ at).sum())
 
-    for _ in range(200):
-        pull = eta * np.exp(-support @ v)
-        gradient = w_hat - support.T @ pull
-        if np.linalg.norm(gradient) <= 1e-14 * np.linalg.norm(w_hat) * len(support) ** 0.5:
-            return v
-        hessian = (support.T * pull) @ support
-        step = -np.linalg.lstsq(hessian, gradient, rcond=None)[0]
-        decrease, length = -float(gradient @ step), 1.0
-        if decrease <= 1e-28 * float(w_hat @ w_hat):
-            return v + step
-        while value(v + length * step) > value(v) - 0.25 * length * decrease and length > 1e-12 and decrease > 1e-13:
-            length /= 2
-        v = v + length * step
+    for _ in range(500):
+        pull = rate * np.exp(-z @ v)
         if pull.min() < 1e-12 * pull.max():
             break
+        gradient = direction - z.T @ pull
+        step = -np.linalg.lstsq((z.T * pull) @ z, gradient, rcond=None)[0]
+        decrease, size = -float(gradient @ step), 1.0  # the squared Newton decrement
+        if decrease <= 1e-20:  # one more step squares the error of 1e-10
+            return (v + step) * length
+        while decrease > 1e-12 and value(v + size * step) > value(v) - 0.25 * size * decrease:
+            size /= 2
+        v = v + size * step
     raise NumericalError(
         "w(t) − ŵ log t has no limit on these data: a point lies on the margin with multiplier zero (a coincidence of measure "
         "zero), so the residual grows like log log t; move one of the support vectors"

@@ -226,10 +226,12 @@ def _alone(z: np.ndarray, alpha: np.ndarray, entering: int) -> np.ndarray:
 def _refuse(z: np.ndarray, weights: np.ndarray, x: Any, y: Any) -> None:
     certificate = weights / weights.sum()
     carriers = np.flatnonzero(certificate)
+    one_class = len(set(np.ravel(y.tolist() if hasattr(y, "tolist") else y))) == 1
+    hint = "all labels are equal, so the points themselves have to lie on one side; " if one_class else ""
     raise NotSeparableError(
         f"x and y must be separable through the origin, but a convex combination of {len(carriers)} points y_n x_n "
         f"(n = {', '.join(map(str, carriers[:8]))}{', …' if len(carriers) > 8 else ''}) vanishes to "
-        f"{np.linalg.norm(certificate @ z):.1e}; see .certificate, add features or a constant coordinate, or relabel",
+        f"{np.linalg.norm(certificate @ z):.1e}; see .certificate; {hint}add features or a constant coordinate, or relabel",
         like(certificate, x, y),
     )
 

@@ -7,8 +7,8 @@ import math
 import torch
 
 from theodolite.core.errors import ArgumentError
-from theodolite.maths.gaussian import integrate
 from theodolite.maths.activation import identify
+from theodolite.maths.gaussian import integrate
 from theodolite.theory.meanfield.construct.orthogonal import orthogonal_
 
 __all__ = ["minimal_rnn_init_"]

@@ -83,7 +83,9 @@ def _activation(architecture: Any) -> Activation:
     found = {identify(layer.activation).name: identify(layer.activation) for layer in architecture.hidden}
     if len(found) != 1:
         names = ", ".join(sorted(found)) or "none"
-        raise UnsupportedError(f"χ needs one activation for all hidden layers, found: {names}; call it layer by layer with that one")
+        raise UnsupportedError(
+            f"χ needs one activation for all hidden layers, found: {names}; call it layer by layer with that one"
+        )
     return next(iter(found.values()))
 
 

@@ -15,7 +15,7 @@ from theodolite.theory.meanfield.predict.depth import (
     critical_law,
     depth_scales,
 )
-from theodolite.theory.meanfield.predict.finite_width import relative_length_variance, length_variance
+from theodolite.theory.meanfield.predict.finite_width import length_variance, relative_length_variance
 from theodolite.theory.meanfield.predict.isometry import (
     JacobianMoments,
     SpectralEdges,

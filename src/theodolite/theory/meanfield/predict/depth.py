@@ -171,7 +171,10 @@ def correlation_flow(
     for _ in range(depth):
         covariance = sigma_b2 + sigma_w2 * kernel.value(q1[-1], q2[-1], c[-1])
         for lengths in (q1, q2) if u != v else (q1,):
-            lengths.append(float(sigma_b2 + sigma_w2 * second_moment(activation, lengths[-1])))
+            following = float(sigma_b2 + sigma_w2 * second_moment(activation, lengths[-1]))
+            # A length that has settled stays the same number, so that the kernel's coefficients are computed once.
+            settled = abs(following - lengths[-1]) <= 1e-14 * lengths[-1]
+            lengths.append(lengths[-1] if settled else following)
         if u == v:
             q2.append(q1[-1])
         size = math.sqrt(q1[-1] * q2[-1])

@@ -20,14 +20,12 @@ __all__ = ["SlopeTable", "fixed_correlation", "fixed_variance", "slope_table"]
 #: Ratio of neighbouring variances in the search for a bracket.
 STEP = 2.0**0.25
 #: Chebyshev terms in θ on [0, π/2], and nodes of the integral over it.
-THETA_TERMS = 40
+THETA_TERMS = 72
 #: Correlation maps of points whose χ₁ exceeds 1 by less have c* = 1 to rounding.
 MARGIN = 4e-15
 
 
-def fixed_variance(
-    activation: Any, sigma_w2: Array, sigma_b2: Array, start: float, *, diverging: float | None = None
-) -> Array:
+def fixed_variance(activation: Any, sigma_w2: Array, sigma_b2: Array, start: float, *, diverging: float | None = None) -> Array:
     """Stable fixed points q = σ_b² + σ_w² E φ² next to ``start``, for arrays of one shape.
 
     From ``start`` the search walks in the direction in which the map moves, up to the first crossing, which is stable from that
@@ -173,7 +171,7 @@ def _averaging() -> Array:
     """Matrix from the θ-series of D to that of M(θ) = ∫_0^θ D sin / (1 − cos θ)."""
     points, matrix = chebyshev_points(THETA_TERMS)
     theta = 0.25 * math.pi * (points + 1.0)
-    x, w = np.polynomial.legendre.leggauss(40)
+    x, w = np.polynomial.legendre.leggauss(64)
     inner = 0.5 * theta[:, None] * (x + 1.0)
     basis = np.polynomial.chebyshev.chebvander(inner * (4.0 / math.pi) - 1.0, THETA_TERMS - 1)
     weight = 0.5 * theta[:, None] * w * np.sin(inner) / (2.0 * np.sin(0.5 * theta[:, None]) ** 2)
@@ -213,7 +211,9 @@ def fixed_correlation(activation: Any, q: Array, sigma_w2: Array, chi_1: Array, 
     u, d = _correlation_gap(series, averages, sigma_w2[chaotic])
     zero = mean_only[chaotic] <= 1e-15 * q[chaotic]
     c[chaotic] = np.where(zero, 0.0, 1.0 - u)
-    slope[chaotic] = sigma_w2[chaotic] * np.where(zero, _at(series, np.full(len(chaotic), 0.5 * math.pi), np.arange(len(chaotic))), d)
+    slope[chaotic] = sigma_w2[chaotic] * np.where(
+        zero, _at(series, np.full(len(chaotic), 0.5 * math.pi), np.arange(len(chaotic))), d
+    )
     return c, slope
 
 

@@ -283,9 +283,7 @@ def layers_moments(singular_values: Sequence[Any], slopes: Sequence[Any] = ()) -
     return JacobianMoments(*free_product_moments(_factors(singular_values, slopes)))
 
 
-def layers_density(
-    lam: Any, singular_values: Sequence[Any], slopes: Sequence[Any] = (), *, smoothing: float = 1e-2
-) -> Any:
+def layers_density(lam: Any, singular_values: Sequence[Any], slopes: Sequence[Any] = (), *, smoothing: float = 1e-2) -> Any:
     """Density of the spectrum of JJᵀ from the singular values and slopes of a (trained) network's layers.
 
     The S-transforms of the samples are multiplied. Trained weights are no longer Gaussian; their measured spectra are all that

@@ -137,7 +137,7 @@ class BoundaryPitfalls(Experiment):
         for seed in range(self.seeds):
             model = random_chain((2, *self.hidden, 1), seed, recipe="dyadic")
             found = regions(model, box(-1, 1, dim=2), certify="filtered")
-            edges.append(found.cells.points[:, :2])
+            edges.append(np.concatenate([np.stack([v, np.roll(v, -1, axis=0)], axis=1) for v in found.vertices]))
             for m, mode in enumerate(MODES):
                 shallow = to_shallow(found, mode=mode)  # type: ignore[arg-type]
                 matches[seed, m] = shallow.matches(x).reshape(self.grid, self.grid).numpy()
@@ -145,14 +145,16 @@ class BoundaryPitfalls(Experiment):
                 if mode == "paper":
                     broken[seed] = _ieee_nan_share(shallow, x)
         length = max(map(len, edges))
-        vertices = np.stack([np.pad(e, ((0, length - len(e)), (0, 0)), constant_values=np.nan) for e in edges])
+        drawn = np.full((self.seeds, length, 2, 2), np.nan)
+        for row, found_edges in zip(drawn, edges, strict=True):
+            row[: len(found_edges)] = found_edges
         axes = ("seed", "mode", "x", "y")
         return xr.Dataset(
             {
                 "matches": (axes, matches, {"description": "regions whose half-spaces are all satisfied"}),
                 "error": (axes, error, {"description": "|shallow − deep|"}),
                 "ieee_nan": ("seed", broken, {"description": "share of points at which 0 · ∞ makes the literal product NaN"}),
-                "vertex": (("seed", "corner", "axis"), vertices, {"description": "vertices of the regions"}),
+                "edge": (("seed", "piece", "end", "axis"), drawn, {"description": "edges of the regions"}),
             },
             coords={"seed": np.arange(self.seeds), "mode": list(MODES), "x": side.numpy(), "y": side.numpy(), "axis": ["x", "y"]},
         )

@@ -64,7 +64,12 @@ class RegionGrowth(Experiment):
                 "upper": (axes, upper, {"description": "Serra 2018: no weights have more"}),
                 "lower": (axes, lower, {"description": "Montúfar 2014: some weights have at least so many"}),
             },
-            coords={"dim": list(self.dims), "depth": list(self.depths), "width": list(self.widths), "seed": np.arange(self.seeds)},
+            coords={
+                "dim": list(self.dims),
+                "depth": list(self.depths),
+                "width": list(self.widths),
+                "seed": np.arange(self.seeds),
+            },
         )
 
 

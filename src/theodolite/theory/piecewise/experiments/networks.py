@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -27,7 +28,7 @@ def random_chain(widths: Sequence[int], seed: int, *, recipe: str = "gaussian", 
         raise ArgumentError(f"recipe must be 'gaussian' or 'dyadic', got {recipe!r}")
     source = generator(seed, "piecewise", recipe, *widths)
     modules: list[nn.Module] = []
-    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+    for fan_in, fan_out in itertools.pairwise(widths):
         linear = nn.Linear(fan_in, fan_out, dtype=torch.float64)
         with torch.no_grad():
             if recipe == "gaussian":

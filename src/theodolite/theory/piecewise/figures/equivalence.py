@@ -42,6 +42,8 @@ def shallow_equivalence(record: Record) -> Figure:
 def boundary_pitfalls(record: Record, seed: int = 0) -> Figure:
     """Where grid points are counted more than once by the literal reading, and the errors of the three readings."""
     data = record.data.sel(seed=seed)
+    from matplotlib.collections import LineCollection
+
     with style():
         drawn, axes = figure(1, 2, width=5.0, height=4.2)
         x, y = np.meshgrid(data["x"].values, data["y"].values, indexing="ij")
@@ -52,8 +54,9 @@ def boundary_pitfalls(record: Record, seed: int = 0) -> Figure:
             if here.any():
                 label = f"{times}{' or more' if times == 4 else ''} regions answer"
                 axes[0].scatter(x[here], y[here], s=26, color=colour, label=label, zorder=3, edgecolors="white", linewidths=0.5)
-        corners = data["vertex"].values
-        axes[0].scatter(*corners[np.isfinite(corners[:, 0])].T, s=10, marker="x", color=MUTED, linewidths=0.8, label="region vertices")
+        edges = data["edge"].values
+        lines = LineCollection(list(edges[np.isfinite(edges[:, 0, 0])]), colors=MUTED, linewidths=0.7, zorder=1)
+        axes[0].add_collection(lines)
         axes[0].set_aspect("equal")
         axes[0].grid(False)
         axes[0].set_title("Closed half-spaces overlap on facets")

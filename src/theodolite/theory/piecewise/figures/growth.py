@@ -34,7 +34,9 @@ def region_growth(record: Record) -> Figure:
             total = np.unique((here["width"] * here["depth"]).values)
             ax.plot(total, _factorial(total, int(dim)), color=INK, linewidth=1.2, label=r"$N^d/d!$")
             deepest = here.isel(depth=-1)
-            ax.plot(neurons * int(deepest["depth"]), deepest["lower"], "--", color=COLORS[1], label="some weights reach (deepest)")
+            ax.plot(
+                neurons * int(deepest["depth"]), deepest["lower"], "--", color=COLORS[1], label="some weights reach (deepest)"
+            )
             ax.set_xscale("log", base=2)
             ax.set_yscale("log")
             ax.set_xlabel("neurons $N$")

@@ -45,7 +45,9 @@ def draw_regions(
         UnsupportedError: other dimensions.
     """
     if regions.dim not in (1, 2):
-        raise UnsupportedError(f"partitions are drawn for d = 1 and d = 2, got d = {regions.dim}; take a slice2d of the input space")
+        raise UnsupportedError(
+            f"partitions are drawn for d = 1 and d = 2, got d = {regions.dim}; take a slice2d of the input space"
+        )
     with style():
         if ax is None:
             from matplotlib.figure import Figure
@@ -119,7 +121,7 @@ def _draw_graph(regions: Regions, ax: Axes, output: int) -> Axes:
     t = np.stack([np.array(regions.vertices)[order, 0, 0], np.array(regions.vertices)[order, 1, 0]], axis=1)
     weight, bias = regions.affine
     y = weight[order, output, 0][:, None] * t + bias[order, output][:, None]
-    ax.vlines(ends, *(float(v) for v in (y.min(), y.max())), color="#E4E7EB", linewidth=0.6)
+    ax.vlines(ends, float(y.min()), float(y.max()), color="#E4E7EB", linewidth=0.6)
     ax.plot(t.ravel(), y.ravel(), color=COLORS[0])
     if len(ends) <= 80:
         ax.plot(t.ravel(), y.ravel(), "o", color=COLORS[1], markersize=2.5)

@@ -82,7 +82,8 @@ def _draw_step(ax: Axes, one: Any, data: Any) -> None:
     ax.add_collection(LineCollection(list(pieces), colors=INK, linewidths=1.6))
     points, label = data["input"].values, data["label"].values
     for sign, colour in ((1, COLORS[1]), (-1, COLORS[0])):
-        ax.scatter(*points[label == sign].T, s=5, color=colour, edgecolors="white", linewidths=0.25, zorder=3)
+        x, y = points[label == sign].T
+        ax.scatter(x, y, s=5, color=colour, edgecolors="white", linewidths=0.25, zorder=3)
     ax.set_aspect("equal")
     ax.grid(False)
     ax.set_xticks([])

@@ -65,7 +65,9 @@ def infinite_kernels_of(
     first = as_float64(x1, "x1", at_least=2)
     second = first if x2 is None else as_float64(x2, "x2", at_least=2)
     if second.shape[1:] != first.shape[1:]:
-        raise ArgumentError(f"x2 must have the shape of x1 beyond the first dimension, got {tuple(second.shape)} and {tuple(first.shape)}")
+        raise ArgumentError(
+            f"x2 must have the shape of x1 beyond the first dimension, got {tuple(second.shape)} and {tuple(first.shape)}"
+        )
     parameter = next(model.parameters(), None)
     probe = first[:2].to(parameter.dtype) if parameter is not None else first[:2]
     with frozen(model):
@@ -90,13 +92,17 @@ class _Program:
     def __init__(self, graph: Graph, standard: bool, batch: int) -> None:
         self.graph, self.standard, self.batch = graph, standard, batch
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            raise UnsupportedError(f"the module must have one input and one output, got {len(graph.inputs)} and {len(graph.outputs)}")
+            raise UnsupportedError(
+                f"the module must have one input and one output, got {len(graph.inputs)} and {len(graph.outputs)}"
+            )
         seen: dict[int, str] = {}
         for node in graph:
             if node.kind == "affine":
                 key = node.weight.data_ptr()
                 if key in seen:
-                    raise UnsupportedError(f"{node.name} shares its weights with {seen[key]}; shared weights have another infinite limit")
+                    raise UnsupportedError(
+                        f"{node.name} shares its weights with {seen[key]}; shared weights have another infinite limit"
+                    )
                 seen[key] = node.name
 
     def run(self, a: Array, b: Array) -> tuple[Array, Array]:
@@ -106,7 +112,9 @@ class _Program:
             states[node.index] = State.of_inputs(a, b) if node.kind == "input" else self._apply(node, states)
         final = states[self.graph.outputs[0].index]
         if final.positions > 1:
-            raise UnsupportedError("the module's output still has positions; end it with pooling or flattening and a linear layer")
+            raise UnsupportedError(
+                "the module's output still has positions; end it with pooling or flattening and a linear layer"
+            )
         return final.cross, final.tangent
 
     def _apply(self, node: Node, states: dict[int, State]) -> State:
@@ -136,14 +144,18 @@ class _Program:
         plain = len(node.args) == 1 and not node.kwargs
         layer = layer_of(node.function if plain and node.function is not None else node.activation)
         if not parents[0].gaussian:
-            raise UnsupportedError(f"{node.name} acts on values that are not Gaussian (another activation before it without a linear map)")
+            raise UnsupportedError(
+                f"{node.name} acts on values that are not Gaussian (another activation before it without a linear map)"
+            )
         return elementwise(parents[0], layer, Sources.other(node.index))
 
     def _add(self, node: Node, parents: list[State]) -> State:
         if len(node.refs) != 2 or len(parents) != 2 or node.label not in ("add", "add_", "__add__", "__iadd__", "sub", "__sub__"):
             raise UnsupportedError(f"{node.name} is no sum of two branches")
         if not parents[0].sources.uncorrelated(parents[1].sources):
-            raise UnsupportedError(f"{node.name} adds branches that are correlated; a residual branch must end in its own linear map")
+            raise UnsupportedError(
+                f"{node.name} adds branches that are correlated; a residual branch must end in its own linear map"
+            )
         return summed(*parents)
 
     def _multiply(self, node: Node, parents: list[State]) -> State:
@@ -166,7 +178,8 @@ class _Program:
         shape = self.graph[node.parents[0]].shape
         spatial, out = shape[2:], node.shape[2:]
         label = node.label
-        if label.startswith("adaptive_avg_pool") or label.startswith("avg_pool") or (label == "mean" and len(node.shape) in (2, len(shape))):
+        averages = label.startswith(("adaptive_avg_pool", "avg_pool")) or (label == "mean" and len(node.shape) in (2, len(shape)))
+        if averages:
             probe = torch.eye(math.prod(spatial), dtype=torch.float64).reshape(-1, 1, *spatial)
             weights = node.apply({node.parents[0]: probe}).reshape(math.prod(spatial), -1).T.numpy()
             if weights.shape[0] != math.prod(out):
@@ -180,7 +193,9 @@ class _Program:
             return parents[0]
         if len(node.shape) == 2 and node.shape[0] == self.batch and node.shape[1] == math.prod(before[1:]):
             return parents[0].flattened()
-        raise UnsupportedError(f"{node.name} ({node.label}) reshapes {tuple(before)} to {tuple(node.shape)}; only flattening is known here")
+        raise UnsupportedError(
+            f"{node.name} ({node.label}) reshapes {tuple(before)} to {tuple(node.shape)}; only flattening is known here"
+        )
 
     def _dropout(self, node: Node, parents: list[State]) -> State:
         return parents[0]

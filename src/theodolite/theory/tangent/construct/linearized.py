@@ -45,7 +45,7 @@ class LinearizedModel(nn.Module):
             return functional_call(self.model, values, x)
 
         try:
-            outputs, tangent = jvp(at, (anchors,), (moves,))
+            outputs, tangent = jvp(at, (anchors,), (moves,))  # type: ignore[misc]
         except (NotImplementedError, RuntimeError) as error:
             if "forward" not in str(error) and "inplace" not in str(error) and "in-place" not in str(error):
                 raise

@@ -72,8 +72,8 @@ class State:
         a, b = a.reshape(*a.shape[:2], -1), b.reshape(*b.shape[:2], -1)  # (n, C, S)
         channels = a.shape[1]
         cross = np.einsum("ncp,mcq->npmq", a, b, optimize=True).reshape(a.shape[0] * a.shape[2], -1) / channels
-        within = [np.einsum("ncp,ncq->npq", t, t, optimize=True) / channels for t in (a, b)]
-        return cls(cross, *within, np.zeros_like(cross), (a.mean(1), b.mean(1)), Sources.other(-1), False)
+        first, second = (np.einsum("ncp,ncq->npq", t, t, optimize=True) / channels for t in (a, b))
+        return cls(cross, first, second, np.zeros_like(cross), (a.mean(1), b.mean(1)), Sources.other(-1), False)
 
     @property
     def positions(self) -> int:
@@ -157,7 +157,12 @@ def _convolved(state: State, windows: Array) -> State:
 
     means = (np.zeros((n, outputs)), np.zeros((m, outputs)))
     return replace(
-        state, cross=over_pairs(state.cross), first=within(state.first), second=within(state.second), tangent=over_pairs(state.tangent), means=means
+        state,
+        cross=over_pairs(state.cross),
+        first=within(state.first),
+        second=within(state.second),
+        tangent=over_pairs(state.tangent),
+        means=means,
     )
 
 

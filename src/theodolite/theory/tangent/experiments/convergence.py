@@ -1,4 +1,4 @@
-"""How fast gradient descent converges and what decides it: the smallest eigenvalue along the path, the PL ratio, the condition number."""
+"""How fast gradient descent converges and what decides it: smallest eigenvalue, PL ratio, condition number."""
 
 from __future__ import annotations
 
@@ -80,7 +80,12 @@ class ExponentialConvergence(Experiment):
                 "tail_slope": (dims, fit, {"description": "slope of log L over the second half of training", "units": "1/step"}),
                 "predicted_slope": (dims, predicted, {"description": "2 log(1 − η λ_min(K_0))", "units": "1/step"}),
             },
-            coords={"activation": list(self.activations), "width": list(self.widths), "look": looks, "step": np.arange(self.steps + 1)},
+            coords={
+                "activation": list(self.activations),
+                "width": list(self.widths),
+                "look": looks,
+                "step": np.arange(self.steps + 1),
+            },
         )
 
 
@@ -175,7 +180,11 @@ class ConditionNumberVsWidth(Experiment):
                 "hessian_norm": (("width", "seed"), bend, {"description": f"‖∇²f‖ at one input, {self.hessian_activation}"}),
                 "kappa_infinite": ((), limits[0], {"description": "κ of the infinite-width kernel"}),
                 "kappa_smooth_infinite": ((), limits[1], {"description": f"the same with {self.hessian_activation}"}),
-                "hessian_slope": (("bound",), np.array(slope), {"description": "slope of log ‖∇²f‖ against log width, and its interval"}),
+                "hessian_slope": (
+                    ("bound",),
+                    np.array(slope),
+                    {"description": "slope of log ‖∇²f‖ against log width, and its interval"},
+                ),
             },
             coords={"width": list(self.widths), "bound": ["value", "low", "high"]},
         )

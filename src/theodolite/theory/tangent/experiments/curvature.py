@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -43,10 +44,15 @@ class _Quadratic(nn.Module):
 
 
 def _network(kind: str, dim: int, width: int, draw: torch.Generator) -> nn.Module:
-    widths = {"one hidden layer": [width], "two hidden layers": [width] * 2, "quadratic output": [width] * 2, "bottleneck": [width, 1, width]}
+    widths = {
+        "one hidden layer": [width],
+        "two hidden layers": [width] * 2,
+        "quadratic output": [width] * 2,
+        "bottleneck": [width, 1, width],
+    }
     sizes = [dim, *widths[kind], 1]
     layers: list[nn.Module] = []
-    for i, o in zip(sizes, sizes[1:], strict=False):
+    for i, o in itertools.pairwise(sizes):
         layers += [_Scaled(i, o, draw), nn.Tanh()]
     layers.pop()
     return nn.Sequential(*layers, *([_Quadratic()] if kind == "quadratic output" else []))
@@ -96,7 +102,7 @@ class SolutionManifold(Experiment):
     """
 
     reference: ClassVar[str] = "liu2022"
-    small: ClassVar[Mapping[str, Any]] = {"widths": (8, 16), "seeds": 2, "steps": 400, "grid": 61}
+    small: ClassVar[Mapping[str, Any]] = {"widths": (8, 16), "seeds": 1, "steps": 300, "grid": 41, "samples": 5}
 
     widths: tuple[int, ...] = (16, 64, 256)
     seeds: int = 4
@@ -130,7 +136,11 @@ class SolutionManifold(Experiment):
             {
                 "curved_loss": (("w1", "w2"), curved, {"description": "½(w₁w₂ − 1)²"}),
                 "straight_loss": (("w1", "w2"), straight, {"description": "½(w₁ + w₂ − 1)²"}),
-                "curved_convexity": (("w1", "w2"), convexity, {"description": "smallest eigenvalue of the Hessian of ½(w₁w₂ − 1)²"}),
+                "curved_convexity": (
+                    ("w1", "w2"),
+                    convexity,
+                    {"description": "smallest eigenvalue of the Hessian of ½(w₁w₂ − 1)²"},
+                ),
                 "parameters": (("width",), size, {"description": "number of parameters P"}),
                 "rank": (dims, rank, {"description": "rank of the Jacobian at the solution"}),
                 "dimension": (dims, size[:, None] - rank, {"description": "dimension of the solution set, P − rank J"}),
@@ -143,7 +153,9 @@ class SolutionManifold(Experiment):
         )
 
 
-def _at_solution(model: nn.Module, x: torch.Tensor, y: torch.Tensor, noise: float, draw: torch.Generator) -> tuple[int, int, float, float, float]:
+def _at_solution(
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, noise: float, draw: torch.Generator
+) -> tuple[int, int, float, float, float]:
     """(P, rank J, change along ker J, change across it, smallest Hessian eigenvalue at a point ``noise`` away)."""
     jacobian = parameter_jacobian(model, x).flatten(0, 1)  # (N, P)
     _, sigma, right = torch.linalg.svd(jacobian, full_matrices=False)

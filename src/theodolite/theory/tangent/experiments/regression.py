@@ -14,7 +14,7 @@ from theodolite.core.experiment import Experiment
 from theodolite.core.seed import generator
 from theodolite.draw.progress import progress
 from theodolite.lens.kernel import parameter_jacobian, tangent_kernel
-from theodolite.theory.tangent.experiments.setting import kernels, networks, slope_variables, sphere, train
+from theodolite.theory.tangent.experiments.setting import networks, slope_variables, sphere, train
 from theodolite.theory.tangent.infinite import infinite_kernels
 from theodolite.theory.tangent.predict import training_dynamics
 
@@ -43,12 +43,14 @@ class KernelPrior(Experiment):
 
     def measure(self) -> xr.Dataset:
         """Closed-form regression on a line, and the norm of the least move of a finite network."""
-        x = np.concatenate([-np.linspace(1.0, 2.0, self.samples // 2)[::-1], np.linspace(1.0, 2.0, self.samples - self.samples // 2)])
+        x = np.concatenate(
+            [-np.linspace(1.0, 2.0, self.samples // 2)[::-1], np.linspace(1.0, 2.0, self.samples - self.samples // 2)]
+        )
         grid = np.linspace(-3, 3, self.points)
         y = np.ones(len(x))
         curves, origin, norms = [], [], []
         for b in self.biases:
-            settings = {"depth": self.depth, "activation": self.activation, "sigma_w2": 2.0, "sigma_b2": b}
+            settings: dict[str, Any] = {"depth": self.depth, "activation": self.activation, "sigma_w2": 2.0, "sigma_b2": b}
             k = infinite_kernels(x[:, None], **settings).ntk
             across = infinite_kernels(np.append(grid, 0.0)[:, None], x[:, None], **settings).ntk
             found = training_dynamics(k, y, kernel_test=across, t=np.inf).test
@@ -61,7 +63,11 @@ class KernelPrior(Experiment):
                 "prediction": (("sigma_b2", "x"), np.array(curves), {"description": "NTK regression with targets 1"}),
                 "at_origin": (("sigma_b2",), np.array(origin), {"description": "prediction at x = 0"}),
                 "norm": (("sigma_b2",), np.array(norms), {"description": "norm of the interpolant, √(yᵀΘ⁻¹y)"}),
-                "least_move": ((), reached, {"description": "‖θ_T − θ_0‖ of the linearised network, trained by gradient descent from θ_0"}),
+                "least_move": (
+                    (),
+                    reached,
+                    {"description": "‖θ_T − θ_0‖ of the linearised network, trained by gradient descent from θ_0"},
+                ),
                 "predicted_move": ((), least, {"description": "√(yᵀK⁻¹y) with the finite network's kernel"}),
                 "other_moves": (("draw",), longer, {"description": "‖θ − θ_0‖ of other exact interpolants"}),
                 "train_x": (("sample",), x),
@@ -90,7 +96,8 @@ class KernelPrior(Experiment):
         for _ in range(20):
             v = torch.randn(len(move), dtype=torch.float64, generator=draw)
             v -= jacobian.T @ torch.linalg.solve(kernel, jacobian @ v)
-            longer.append(float((move + v / v.norm()).norm()))
+            length = 1.5 * least * float(torch.rand((), dtype=torch.float64, generator=draw))
+            longer.append(float((move + length * v / v.norm()).norm()))
         return least, np.array(longer), float(move.norm())
 
 
@@ -145,7 +152,11 @@ class FeatureMap(Experiment):
         return xr.Dataset(
             {
                 "identity_error": (dims, identity, {"description": "‖φφᵀ − Θ‖_F/‖Θ‖_F"}),
-                "model_error": (dims, closed, {"description": "largest difference of the linear model on φ and kernel regression"}),
+                "model_error": (
+                    dims,
+                    closed,
+                    {"description": "largest difference of the linear model on φ and kernel regression"},
+                ),
                 "gap": (dims, gap, {"description": "RMS difference of the trained network and the linear model at test inputs"}),
                 **{name: variable.isel(one=0) for name, variable in slopes.items()},
             },
@@ -165,7 +176,8 @@ class FeatureMap(Experiment):
 class InfiniteVsFinite(Experiment):
     """Digit classification by the infinite NTK and NNGP, by the kernels of finite networks at initialisation, and by those networks.
 
-    Least squares on centred one-hot targets; every kernel method is the t = ∞ solution, the networks are trained by gradient descent.
+    Least squares on centred one-hot targets. Networks are trained by gradient descent from centred outputs (f − f₀); their kernels
+    and the infinite kernel are given the same number of steps of the same size, and the infinite ones also t = ∞.
     """
 
     reference: ClassVar[str] = "lee2019"
@@ -183,17 +195,18 @@ class InfiniteVsFinite(Experiment):
     def measure(self) -> xr.Dataset:
         """Test accuracy of each method over training sizes, widths and seeds."""
         shape = (len(self.sizes), self.seeds)
-        ntk, nngp = np.empty(shape), np.empty(shape)
+        ntk, nngp, timed = np.empty(shape), np.empty(shape), np.empty(shape)
         empirical, trained = np.empty((*shape, len(self.widths))), np.empty((*shape, len(self.widths)))
         for s in progress(range(self.seeds), "digits"):
             x, labels = _digits(max(self.sizes) + self.tests, self.seed + s)
             z, truth = x[-self.tests :], labels[-self.tests :]
             for n, size in enumerate(self.sizes):
                 a, t = x[:size], torch.nn.functional.one_hot(labels[:size], 10).double() - 0.1
-                settings = {"depth": self.depth, "activation": self.activation, "sigma_w2": 2.0, "sigma_b2": 0.0}
+                settings: dict[str, Any] = {"depth": self.depth, "activation": self.activation, "sigma_w2": 2.0, "sigma_b2": 0.0}
                 inside, across = infinite_kernels(a, **settings), infinite_kernels(z, a, **settings)
                 ntk[n, s] = _accuracy(inside.ntk, across.ntk, t, truth)
                 nngp[n, s] = _accuracy(inside.nngp, across.nngp, t, truth)
+                timed[n, s] = _accuracy(inside.ntk, across.ntk, t, truth, self.steps)
                 for w, width in enumerate(self.widths):
                     empirical[n, s, w], trained[n, s, w] = self._finite(a, t, z, truth, width, self.seed + s)
         dims = ("size", "seed")
@@ -202,7 +215,8 @@ class InfiniteVsFinite(Experiment):
             {
                 "infinite_ntk": (dims, ntk, about),
                 "infinite_nngp": (dims, nngp, about),
-                "empirical_ntk": ((*dims, "width"), empirical, about),
+                "infinite_ntk_timed": (dims, timed, {"description": "the infinite NTK after as many steps as the networks take"}),
+                "empirical_ntk": ((*dims, "width"), empirical, {"description": "the finite kernel after as many steps"}),
                 "trained": ((*dims, "width"), trained, about),
             },
             coords={"size": list(self.sizes), "width": list(self.widths)},
@@ -217,15 +231,23 @@ class InfiniteVsFinite(Experiment):
         # at width m the kernels of single outputs agree up to m^(-1/2); their mean is used for every output
         inside = tangent_kernel(model, a, outputs="trace") / 10
         across = tangent_kernel(model, z, a, outputs="trace") / 10
-        score = _accuracy(inside, across, t, truth)
-        rate = 1.0 / float(torch.linalg.eigvalsh(inside)[-1])
-        ensemble.train(a, t, steps=self.steps, loss="half_mse", optimizer="gd", lr=rate * t.numel(), schedule=[self.steps])
-        with torch.no_grad():
-            return score, float((ensemble.forward(z)[0].argmax(1) == truth).double().mean())
+        score = _accuracy(inside, across, t, truth, self.steps)
+        rate = _FRACTION / float(torch.linalg.eigvalsh(inside)[-1])
+        start = ensemble.forward(z)
+        targets = t + ensemble.forward(a)[0]
+        ensemble.train(a, targets, steps=self.steps, loss="half_mse", optimizer="gd", lr=rate * len(a), schedule=[self.steps])
+        return score, float(((ensemble.forward(z) - start)[0].argmax(1) == truth).double().mean())
 
 
-def _accuracy(inside: torch.Tensor, across: torch.Tensor, targets: torch.Tensor, truth: torch.Tensor) -> float:
-    found = training_dynamics(inside, targets, kernel_test=across, t=np.inf).test
+#: Learning rate over the inverse of the largest eigenvalue; single outputs' kernels have larger ones than their mean.
+_FRACTION = 0.5
+
+
+def _accuracy(
+    inside: torch.Tensor, across: torch.Tensor, targets: torch.Tensor, truth: torch.Tensor, steps: float = np.inf
+) -> float:
+    rate = _FRACTION / float(torch.linalg.eigvalsh(inside)[-1])
+    found = training_dynamics(inside, targets, kernel_test=across, t=steps, learning_rate=rate, method="gd").test
     return float((found.argmax(1) == truth).double().mean())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +60,9 @@ class Run:
     initial: torch.Tensor
 
 
-def train(ensemble: Ensemble, x: torch.Tensor, y: torch.Tensor, steps: int, looks: Sequence[int], fraction: float | torch.Tensor = 0.5) -> Run:
+def train(
+    ensemble: Ensemble, x: torch.Tensor, y: torch.Tensor, steps: int, looks: Sequence[int], fraction: float | torch.Tensor = 0.5
+) -> Run:
     """Gradient descent with η = fraction / λ_max(K₀) of each member; the ensemble is trained in place."""
     initial = kernels(ensemble, x)
     rates = fraction / torch.linalg.eigvalsh(initial)[:, -1]
@@ -91,7 +94,7 @@ def fit_slope(widths: Sequence[int], values: Array) -> tuple[float, float, float
     logs = np.log(np.asarray(widths, dtype=np.float64))
     centred = logs - logs.mean()
 
-    def slope(columns: Array) -> float:
+    def slope(columns: Any) -> float:
         return float(centred @ np.log(values[:, columns].mean(1)) / (centred @ centred))
 
     seeds = values.shape[1]

@@ -60,7 +60,9 @@ class Concentration(Experiment):
                 deviation[a, w] = (scale * (k - mean).square().sum((1, 2)) / mean.square().sum()).sqrt().numpy()
                 bias[a, w] = float((mean - limit.ntk).norm() / limit.ntk.norm())
                 features = [nngp_features(ensemble.member(e), x, sigma_w2=1.0) for e in range(self.seeds)]
-                covariance = torch.stack([f @ f.T for f in features]).mean(0)  # E f f′ given the hidden layers, averaged over seeds
+                covariance = torch.stack([f @ f.T for f in features]).mean(
+                    0
+                )  # E f f′ given the hidden layers, averaged over seeds
                 to_nngp[a, w] = float((covariance - limit.nngp).norm() / limit.nngp.norm())
                 to_ntk[a, w] = float((covariance - limit.ntk).norm() / limit.ntk.norm())
         spread = np.sqrt((deviation**2).mean(-1))
@@ -71,7 +73,11 @@ class Concentration(Experiment):
         return xr.Dataset(
             {
                 "deviation": (("activation", "width", "seed"), deviation, {"description": "‖K − mean K‖_F/‖mean K‖_F"}),
-                "spread": (("activation", "width"), spread, {"description": "relative Frobenius standard deviation of the kernel"}),
+                "spread": (
+                    ("activation", "width"),
+                    spread,
+                    {"description": "relative Frobenius standard deviation of the kernel"},
+                ),
                 "bias": (("activation", "width"), bias, {"description": "‖mean K − Θ∞‖_F/‖Θ∞‖_F"}),
                 "covariance_to_nngp": (("activation", "width"), to_nngp, about),
                 "covariance_to_ntk": (("activation", "width"), to_ntk, about),
@@ -129,7 +135,13 @@ class LazyTraining(Experiment):
     """
 
     reference: ClassVar[str] = "chizat2019"
-    small: ClassVar[Mapping[str, Any]] = {"widths": (32, 64, 128), "seeds": 3, "alphas": (1.0, 4.0, 16.0, 64.0), "steps": 100, "alpha_width": 48}
+    small: ClassVar[Mapping[str, Any]] = {
+        "widths": (32, 64, 128),
+        "seeds": 3,
+        "alphas": (1.0, 4.0, 16.0, 64.0),
+        "steps": 100,
+        "alpha_width": 48,
+    }
 
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
     alphas: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -210,7 +222,11 @@ class LinearizedTraining(Experiment):
                 curves[a, w] = np.mean(distances, axis=0)
         return xr.Dataset(
             {
-                "gap": (("activation", "width", "seed"), gap, {"description": "sup over time of the root mean square of f_t − f_t^lin"}),
+                "gap": (
+                    ("activation", "width", "seed"),
+                    gap,
+                    {"description": "sup over time of the root mean square of f_t − f_t^lin"},
+                ),
                 "distance": (("activation", "width", "step"), curves, {"description": "RMS of f_t − f_t^lin, mean over seeds"}),
                 **slope_variables(self.widths, gap, ("activation",), "gap"),
             },

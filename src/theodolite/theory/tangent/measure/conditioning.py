@@ -18,6 +18,7 @@ from theodolite.core.errors import ArgumentError
 from theodolite.core.measurement import Measurement
 from theodolite.core.quantity import quantity
 from theodolite.lens.curvature import TangentOperator
+from theodolite.lens.functional import FunctionalModel, as_inputs
 from theodolite.lens.kernel import parameter_jacobian, tangent_kernel
 from theodolite.maths.lanczos import lanczos
 
@@ -194,6 +195,13 @@ class ExtremalEigenvalues:
         )
 
 
+def _outputs(model: nn.Module, x: Any) -> int:
+    """N · K."""
+    net = FunctionalModel(model)
+    with net.evaluation(), torch.no_grad():
+        return net(as_inputs(_tensor(x), "x", net.dtype, net.device)).numel()
+
+
 def extremal_eigenvalues(
     model: Any,
     x: Any = None,
@@ -238,9 +246,9 @@ def extremal_eigenvalues(
     if isinstance(model, nn.Module):
         if x is None:
             raise ArgumentError("x must be given with a model: extremal_eigenvalues(model, x)")
-        operator = TangentOperator(model, _tensor(x)) if method != "gram" else None
-        size = operator.size if operator is not None else 0
-        dense = method == "gram" or (method == "auto" and size <= _DENSE_UP_TO)
+        dense = method == "gram" or (method == "auto" and _outputs(model, x) <= _DENSE_UP_TO)
+        operator = None if dense else TangentOperator(model, _tensor(x))
+        size = 0 if operator is None else operator.size
         matrix = flat_matrix(tangent_kernel(model, _tensor(x), memory=memory)) if dense else None
     else:
         matrix = flat_matrix(model)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -68,6 +67,7 @@ def relative_weight_change(parameters: Any, initial_parameters: Any) -> Any:
     Reference: lee2019 Thm 2.1; chizat2019.
 
     Example:
+        >>> import numpy as np
         >>> float(relative_weight_change(np.array([3.0, 4.0]), np.array([3.0, 0.0])))
         1.3333333333333333
     """
@@ -79,7 +79,9 @@ def relative_weight_change(parameters: Any, initial_parameters: Any) -> Any:
     return as_given((theta - start).norm(dim=-1) / scale, parameters, initial_parameters)
 
 
-@quantity(symbol="‖K−K₀‖/‖K₀‖", reference="lee2019", fill={"kernel": "tangent_kernel", "initial_kernel": "initial_tangent_kernel"})
+@quantity(
+    symbol="‖K−K₀‖/‖K₀‖", reference="lee2019", fill={"kernel": "tangent_kernel", "initial_kernel": "initial_tangent_kernel"}
+)
 def kernel_drift(kernel: Any, initial_kernel: Any) -> Any:
     """Relative drift of the tangent kernel, ‖K − K₀‖_F / ‖K₀‖_F.
 
@@ -100,6 +102,7 @@ def kernel_drift(kernel: Any, initial_kernel: Any) -> Any:
     Reference: lee2019; jacot2018 Thm 2.
 
     Example:
+        >>> import numpy as np
         >>> float(kernel_drift(2 * np.eye(3), np.eye(3)))
         1.0
     """
@@ -126,6 +129,7 @@ def kernel_distance(kernel: Any, initial_kernel: Any) -> Any:
     Reference: fort2020.
 
     Example:
+        >>> import numpy as np
         >>> abs(float(kernel_distance(2 * np.eye(3), np.eye(3)))) < 1e-15
         True
     """
@@ -154,6 +158,7 @@ def kernel_velocity(kernel: Any, later_kernel: Any, dt: float) -> Any:
     Reference: fort2020.
 
     Example:
+        >>> import numpy as np
         >>> float(kernel_velocity(np.diag([1.0, 0.0]), np.diag([0.0, 1.0]), 2.0))
         0.5
     """
@@ -204,7 +209,11 @@ def lazy_scale(model: nn.Module, x: Any, y: Any, *, starts: int = 3, tol: float 
     generator = torch.Generator().manual_seed(seed)
     best = 0.0
     for start in range(max(1, starts if len(residual) > 1 else 1)):
-        r = residual if start == 0 and float(residual.norm()) > 0 else torch.randn(len(residual), dtype=net.dtype, generator=generator)
+        r = (
+            residual
+            if start == 0 and float(residual.norm()) > 0
+            else torch.randn(len(residual), dtype=net.dtype, generator=generator)
+        )
         best = max(best, _ascend(model, x, r / r.norm(), tol))
     return float(residual.norm()) * best / largest
 

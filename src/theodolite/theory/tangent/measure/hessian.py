@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -155,7 +154,8 @@ class HessianDensity:
     width: float
 
     def __repr__(self) -> str:
-        return f"HessianDensity({len(self.grid)} points on [{float(self.grid[0]):.3g}, {float(self.grid[-1]):.3g}], width={self.width:.2g})"
+        low, high = float(self.grid[0]), float(self.grid[-1])
+        return f"HessianDensity({len(self.grid)} points on [{low:.3g}, {high:.3g}], width={self.width:.2g})"
 
 
 def hessian_density(
@@ -212,8 +212,13 @@ def hessian_density(
     width = 0.01 * extent if width is None else float(width)
     if not width > 0:
         raise ArgumentError(f"width must be positive, got {width}")
-    points = torch.linspace(low - 5 * width, high + 5 * width, 501, dtype=torch.float64) if grid is None else as_float64(grid, "grid", ndim=1)
+    points = (
+        torch.linspace(low - 5 * width, high + 5 * width, 501, dtype=torch.float64)
+        if grid is None
+        else as_float64(grid, "grid", ndim=1)
+    )
     density, error = measure.density(points, width)
     deflated = measure.deflated
     back = x if isinstance(x, tuple) else (x,)
-    return HessianDensity(*(as_given(v, *back) for v in (points, density, error, deflated)), width)
+    points, density, error, deflated = (as_given(v, *back) for v in (points, density, error, deflated))
+    return HessianDensity(points, density, error, deflated, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import Executor
 from typing import Any
 
@@ -82,7 +83,8 @@ def ntk(
     tail = (width, width) if outputs == "full" else ()
     tile = max(1, int((_TILE_BYTES / (width**2 * torch.finfo(dtype).bits // 8)) ** 0.5))
     rows, columns = first[0].shape[0], (first if second is None else second)[0].shape[0]
-    settings = (net.model, outputs, tuple(net.variables), dtype, memory)
+    # Calling a module with other parameters swaps them inside it: every task works on its own copy of a copy that none calls.
+    settings = (net.model if executor is None else copy.deepcopy(net.model), outputs, tuple(net.variables), dtype, memory)
     values = [v.detach().cpu().numpy() for v in net.variables.values()]
     inputs = [part.cpu().numpy() for part in (*first, *(second or ()))]
     spec = fingerprint({"outputs": str(outputs), "parameters": list(net.variables), "dtype": str(dtype)}, *values, *inputs)
@@ -108,7 +110,7 @@ def _tile(
     model: nn.Module, outputs: str | int, parameters: tuple[str, ...], dtype: torch.dtype, memory: int | None, x1: Any, x2: Any
 ) -> tuple[Any]:
     """One tile of the kernel; runs in a worker."""
-    tile = tangent_kernel(model, x1, x2, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory)
+    tile = tangent_kernel(copy.deepcopy(model), x1, x2, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory)
     return (tile.cpu().numpy(),)
 
 
@@ -184,7 +186,9 @@ def nngp_features(
         if isinstance(use, Factored) and _is_readout(use, gradient, plan.width):
             break
     else:
-        raise UnsupportedError("the model does not end in a linear layer, so that it has no readout whose inputs are NNGP features")
+        raise UnsupportedError(
+            "the model does not end in a linear layer, so that it has no readout whose inputs are NNGP features"
+        )
     features = use.layout.split(use.inputs, inputs[0].shape[0])[:, 0, 0, 0]  # (N, n)
     fan_in = features.shape[1]
     weight = net.variables[use.piece.parameter].detach() * use.scale

@@ -6,6 +6,7 @@ Convention of the whole topic: L = ½‖F(w) − y‖², summed; then ½‖∇L�
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -184,8 +185,8 @@ class PLCertificate:
 
     def __repr__(self) -> str:
         lines = [
-            f"PLCertificate(mu={self.mu:.4g}, kappa={self.kappa:.4g}, lipschitz={self.lipschitz:.4g}, smoothness={self.smoothness:.4g}, "
-            f"radius={self.radius:.4g}, step={self.step:.4g}, rate={self.rate:.6g})"
+            f"PLCertificate(mu={self.mu:.4g}, kappa={self.kappa:.4g}, lipschitz={self.lipschitz:.4g}, "
+            f"smoothness={self.smoothness:.4g}, radius={self.radius:.4g}, step={self.step:.4g}, rate={self.rate:.6g})"
         ]
         return "\n".join(lines + [f"  {name}: {hypothesis}" for name, hypothesis in self.hypotheses.items()])
 
@@ -265,7 +266,7 @@ def _hypotheses(mu: float, radius: float, step: float, losses: list[float], fart
     bound = 1.0 - step * mu
     # Below about 1e-24 of the start a loss is rounding noise of its residuals.
     noise = 1e-24 * losses[0]
-    worst = max((b / a for a, b in zip(losses, losses[1:], strict=False) if a > noise), default=0.0)
+    worst = max((b / a for a, b in itertools.pairwise(losses) if a > noise), default=0.0)
     faster = worst <= bound + 1e-9
     inside = farthest <= radius
     return {

@@ -35,7 +35,9 @@ def homogeneous_maps(kernel: Array, r1: Array, r2: Array, a: float) -> tuple[Arr
     product = np.multiply.outer(r1, r2)
     c = kernel / np.maximum(product, tiny)
     np.clip(c, -1.0, 1.0, out=c)
-    c[c > 1.0 - 4.0 * np.finfo(np.float64).eps] = 1.0  # rounding of a product of equal inputs is no angle
+    rounding = 4.0 * np.finfo(np.float64).eps  # of the product of two parallel inputs, which is no angle
+    c[c > 1.0 - rounding] = 1.0
+    c[c < rounding - 1.0] = -1.0
     turn = np.arccos(c)
     np.subtract(math.pi, turn, out=turn)  # π − θ
     np.multiply(c, c, out=c)

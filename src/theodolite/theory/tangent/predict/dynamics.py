@@ -66,9 +66,13 @@ class _Modes:
         if gap > 1e-8 * float(np.abs(kernel).max()):
             raise ArgumentError(f"kernel_train must be symmetric, got an asymmetry of {gap:.2e}")
         values, self.vectors = np.linalg.eigh(kernel)
-        resolution = len(values) * np.finfo(np.float64).eps * max(float(np.abs(values).max()), 0.0)
-        if float(values.min()) < -1e3 * resolution - 1e-12 * float(np.abs(values).max()):
-            raise ArgumentError(f"kernel_train must be positive semidefinite, got an eigenvalue {float(values.min()):.3g}")
+        largest, lowest = float(np.abs(values).max()), float(values.min())
+        if lowest < -1e-6 * largest:
+            raise ArgumentError(
+                f"kernel_train must be positive semidefinite, got an eigenvalue {lowest:.3g} beside {largest:.3g}"
+            )
+        # A negative eigenvalue shows how large the noise of the kernel's entries is.
+        resolution = max(len(values) * np.finfo(np.float64).eps * largest, -lowest)
         # Eigenvalues below the resolution are zero: their modes are not trained in any finite time.
         self.values = np.where(values > resolution, values, 0.0)
         self.rate, self.method = rate, method

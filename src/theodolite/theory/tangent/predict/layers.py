@@ -17,13 +17,29 @@ import numpy.typing as npt
 from theodolite.maths.dual import Dual, dual
 from theodolite.maths.gaussian import expectation
 
-__all__ = ["Layer", "layer_of"]
+__all__ = ["Layer", "Scales", "layer_of"]
 
 Array = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Scales:
+    """σ_w², σ_b² and, per layer, (g_w, g_b) of Θ′ = g_w E φφ + g_b + σ_w² E φ′φ′ Θ."""
+
+    w2: float
+    b2: float
+    gradients: Array
+
+
 class Layer(Protocol):
-    """The dual maps of an activation."""
+    """The dual maps of an activation.
+
+    ``sweep`` carries out all layers of a recursion on a block in compiled code, in place, where that is to be had.
+    """
+
+    def sweep(self, kernel: Array, tangent: Array, q1: list[Array], q2: list[Array], scales: Scales) -> bool:
+        """K⁰ and Θ⁰ to K^L and Θ^L in place; False where the activation has no compiled form."""
+        ...
 
     def variance(self, q: Array) -> Array:
         """E φ² at variance q."""
@@ -65,6 +81,14 @@ class _Homogeneous:
 
         return homogeneous_maps(kernel, np.sqrt(q1), np.sqrt(q2), self.a)
 
+    def sweep(self, kernel: Array, tangent: Array, q1: list[Array], q2: list[Array], scales: Scales) -> bool:
+        """Compiled."""
+        from theodolite.theory.tangent.predict.fused import homogeneous_layers
+
+        r1, r2 = np.sqrt(np.stack(q1)), np.sqrt(np.stack(q2))
+        homogeneous_layers(kernel, tangent, r1, r2, self.a, scales.w2, scales.b2, scales.gradients)
+        return True
+
     def near(self, h: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
         """With 1 − cos θ = 2h and sin θ − θ cos θ = θ³/3 − …, free of cancellation."""
         product = np.sqrt(q1 * q2)
@@ -93,6 +117,14 @@ class _Erf:
         from theodolite.theory.tangent.predict.arccosine import erf_maps
 
         return erf_maps(kernel, 1.0 + 2.0 * q1, 1.0 + 2.0 * q2)
+
+    def sweep(self, kernel: Array, tangent: Array, q1: list[Array], q2: list[Array], scales: Scales) -> bool:
+        """Compiled."""
+        from theodolite.theory.tangent.predict.fused import erf_layers
+
+        v1, v2 = (1.0 / np.sqrt(1.0 + 2.0 * np.stack(q)) for q in (q1, q2))
+        erf_layers(kernel, tangent, v1, v2, scales.w2, scales.b2, scales.gradients)
+        return True
 
     def near(self, h: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
         """A smooth function of K: the product form is exact enough."""
@@ -123,6 +155,10 @@ class _General:
         root = np.sqrt(v1 * v2)
         c = np.clip(kernel / np.maximum(root, np.finfo(np.float64).tiny), -1.0, 1.0)
         return np.asarray(self.dual.value(v1, v2, c)), np.asarray(self.dual.derivative(v1, v2, c))
+
+    def sweep(self, kernel: Array, tangent: Array, q1: list[Array], q2: list[Array], scales: Scales) -> bool:
+        """Not compiled: layer by layer."""
+        return False
 
     def near(self, h: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
         """Equal inputs have c = 1 exactly; others are within the √u of an angle that c resolves."""

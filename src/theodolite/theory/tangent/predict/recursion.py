@@ -9,6 +9,7 @@ with (u, v) Gaussian of covariance K^l; ``depth`` counts the hidden layers, that
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from theodolite.theory.tangent.predict.layers import Layer, layer_of
+from theodolite.theory.tangent.predict.layers import Layer, Scales, layer_of
 
 __all__ = ["Recursion"]
 
@@ -24,6 +25,8 @@ Array = npt.NDArray[np.float64]
 
 #: Rows of a block whose temporaries stay in the second-level cache.
 _BLOCK = 256
+#: Entries times layers of a block from which on loading the compiled sweep pays.
+_SWEEP_FROM = 100_000
 _TINY = np.finfo(np.float64).tiny
 
 
@@ -63,22 +66,29 @@ class Recursion:
         nngp = self.sigma_w2 * product + self.sigma_b2
         pairs = _nearly_parallel(nngp, q1[0], q2[0], same)
         ntk = self._first(product, nngp, fan_in)
-        for l in range(self.depth):
-            value, slope = layer.maps(nngp, q1[l], q2[l])
-            nngp, ntk = self._next(l, value, slope, ntk)
+        if not (nngp.size * self.depth >= _SWEEP_FROM and layer.sweep(nngp, ntk, q1[:-1], q2[:-1], self._scales)):
+            for k in range(self.depth):
+                value, slope = layer.maps(nngp, q1[k], q2[k])
+                nngp, ntk = self._next(k, value, slope, ntk)
         if len(pairs[0]):
             nngp[pairs], ntk[pairs] = self._pairs(layer, pairs, x1, x2, q1, q2)
         return nngp, ntk
 
+    @functools.cached_property
+    def _scales(self) -> Scales:
+        ntk = [(self.sigma_w2, self.sigma_b2)] * self.depth
+        pairs = ntk if self.widths is None else [(n, float(self.bias)) for n in self.widths]
+        return Scales(self.sigma_w2, self.sigma_b2, np.array(pairs).reshape(self.depth, 2))
+
     def _first(self, product: Array, nngp: Array, fan_in: int) -> Array:
         return nngp.copy() if self.widths is None else fan_in * product + float(self.bias)
 
-    def _next(self, l: int, value: Array, slope: Array, ntk: Array) -> tuple[Array, Array]:
+    def _next(self, k: int, value: Array, slope: Array, ntk: Array) -> tuple[Array, Array]:
         """K^{l+1} and Θ^{l+1}, in the memory of the arguments."""
         ntk *= slope
         ntk *= self.sigma_w2
         if self.widths is not None:
-            ntk += self.widths[l] * value + float(self.bias)
+            ntk += self.widths[k] * value + float(self.bias)
         value *= self.sigma_w2
         value += self.sigma_b2
         if self.widths is None:
@@ -94,14 +104,14 @@ class Recursion:
         h = np.concatenate([self._half_angle(x1[a], x2[b], q1[0][a], q2[0][b]) for a, b in _chunks(i, j, x1.shape[1])])
         nngp = product * (1.0 - 2.0 * h)
         ntk = self._first((nngp - self.sigma_b2) / self.sigma_w2, nngp, x1.shape[1])
-        for l in range(self.depth):
-            v1, v2 = self.sigma_w2 * layer.variance(q1[l][i]), self.sigma_w2 * layer.variance(q2[l][j])
-            value, slope, loss = layer.near(h, q1[l][i], q2[l][j])
+        for k in range(self.depth):
+            v1, v2 = self.sigma_w2 * layer.variance(q1[k][i]), self.sigma_w2 * layer.variance(q2[k][j])
+            value, slope, loss = layer.near(h, q1[k][i], q2[k][j])
             # √((v₁+b)(v₂+b)) − (√(v₁v₂)+b) = b (√v₁−√v₂)² / (their sum), so that nothing cancels
-            product, before = np.sqrt(q1[l + 1][i] * q2[l + 1][j]), np.sqrt(v1 * v2) + self.sigma_b2
+            product, before = np.sqrt(q1[k + 1][i] * q2[k + 1][j]), np.sqrt(v1 * v2) + self.sigma_b2
             spread = self.sigma_b2 * (np.sqrt(v1) - np.sqrt(v2)) ** 2 / np.maximum(product + before, _TINY)
             h = np.clip((spread + self.sigma_w2 * loss) / np.maximum(2.0 * product, _TINY), 0.0, 1.0)
-            nngp, ntk = self._next(l, value, slope, ntk)
+            nngp, ntk = self._next(k, value, slope, ntk)
         return nngp, ntk
 
     def _half_angle(self, a: Array, b: Array, qa: Array, qb: Array) -> Array:
@@ -136,7 +146,8 @@ def _nearly_parallel(kernel: Array, q1: Array, q2: Array, same: bool) -> tuple[A
     close = kernel >= (1.0 - 1e-8) * root
     if same:
         np.fill_diagonal(close, True)
-    return np.nonzero(close)
+    rows, columns = np.nonzero(close)
+    return rows, columns
 
 
 def _chunks(i: Any, j: Any, features: int) -> Iterator[tuple[Any, Any]]:

@@ -1,0 +1,175 @@
+"""`meanfield.trainability` and `meanfield.critical_init`: deep networks trained on digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+
+from theodolite.core.experiment import Experiment
+from theodolite.core.seed import generator
+from theodolite.data.digits import digits
+from theodolite.theory.meanfield import predict
+from theodolite.theory.meanfield.construct.critical import critical_init_
+from theodolite.theory.meanfield.experiments.simulation import random_weight
+from theodolite.train import Ensemble, MLPSpec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["CriticalInit", "Trainability", "accuracies", "digits_networks"]
+
+#: (σ_w², σ_b², variance of the first pre-activations, kind of weights) of one network.
+Case = tuple[float, float, float, str]
+
+
+def _data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Digits with inputs of mean 0 and unit second moment, by the training set's statistics."""
+    split = digits()
+    mean = split.x.mean()
+    scale = (split.x - mean).square().mean().sqrt()
+    return (split.x - mean) / scale, split.y, (split.x_test - mean) / scale, split.y_test
+
+
+def digits_networks(activation: str, depth: int, width: int, cases: Sequence[Case], seeds: Sequence[int]) -> Ensemble:
+    """Networks 64 → width^depth → 10, one per case; the readout is Gaussian of variance 1/width."""
+    nets = Ensemble(MLPSpec((64, *(width,) * depth, 10), activation), len(cases), dtype=torch.float32)
+    for row, ((w, b, q, kind), seed) in enumerate(zip(cases, seeds, strict=True)):
+        g = generator(seed, "digits")
+        for index, layer in enumerate(nets.layers):
+            weight, bias = nets.parameters[f"{layer}.weight"][row], nets.parameters[f"{layer}.bias"][row]
+            first, last = index == 0, index == depth
+            # Inputs have unit second moment, so that the first layer's variance starts the recursion at q.
+            variance = max(q - b, 1e-12) if first else 1.0 if last else w
+            weight.copy_(random_weight(*weight.shape, variance, "gaussian" if last or first else kind, g))
+            bias.copy_(torch.randn(bias.shape, dtype=torch.float64, generator=g) * (0.0 if last else math.sqrt(b)))
+    return nets
+
+
+def accuracies(
+    nets: Ensemble, steps: int, lr: Sequence[float] | float, batch: int, optimizer: str = "momentum"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(loss per step, test accuracy) of every network after ``steps`` of stochastic gradient descent; NaN losses are kept."""
+    x, y, x_test, y_test = _data()
+    x, x_test = x.to(nets.dtype), x_test.to(nets.dtype)
+    rates = torch.tensor(lr, dtype=nets.dtype) if isinstance(lr, (list, tuple)) else lr
+    # Unchecked: the first steps of gradients of size 1e-48 compare rounding with rounding.
+    options = {"batch_size": batch, "backend": "eager", "check": False}
+    record = nets.train(x, y, steps=steps, loss="cross_entropy", optimizer=optimizer, lr=rates, schedule=[0, steps], **options)
+    correct = (nets.forward(x_test).argmax(-1) == y_test).double().mean(-1)
+    return record.data["loss"].values, correct.numpy()
+
+
+@dataclass(frozen=True)
+class Trainability(Experiment):
+    """Test accuracy on digits over depth and σ_w², after a fixed number of steps; the trainable region against 6 ξ_c.
+
+    Settings:
+        sigma_w2: variances of the weights.
+        sigma_b2: variance of the biases.
+        depths: numbers of hidden layers.
+        width: of them.
+        steps: optimiser steps.
+        lr: learning rate.
+        batch: mini-batch size.
+        seed: of the weights.
+    """
+
+    reference = "schoenholz2017 Fig. 5"
+    small: ClassVar = {"sigma_w2": (0.8, 1.2, 1.76, 2.6, 4.0), "depths": (4, 12, 36), "width": 40, "steps": 100, "lr": 0.02}
+
+    sigma_w2: tuple[float, ...] = tuple(float(w) for w in np.linspace(0.6, 4.0, 18).round(4))
+    sigma_b2: float = 0.05
+    depths: tuple[int, ...] = (5, 10, 20, 40, 80, 120, 160, 200)
+    width: int = 100
+    steps: int = 400
+    lr: float = 0.01
+    batch: int = 128
+    seed: int = 0
+
+    def measure(self) -> xr.Dataset:
+        """Train one network per point; networks of one depth side by side."""
+        import xarray as xr
+
+        from theodolite.draw.progress import progress
+
+        q = [predict.q_star("tanh", w, self.sigma_b2) for w in self.sigma_w2]
+        scales = [predict.depth_scales("tanh", w, self.sigma_b2) for w in self.sigma_w2]
+        accuracy, loss = [], []
+        for depth in progress(self.depths, "depths"):
+            cases = [(w, self.sigma_b2, v, "gaussian") for w, v in zip(self.sigma_w2, q, strict=True)]
+            nets = digits_networks("tanh", depth, self.width, cases, [self.seed] * len(cases))
+            losses, correct = accuracies(nets, self.steps, self.lr, self.batch)
+            accuracy.append(correct)
+            loss.append(np.nanmean(losses[:, -10:], axis=1))
+        return xr.Dataset(
+            {
+                "accuracy": (("depth", "sigma_w2"), accuracy, {"description": "test accuracy"}),
+                "loss": (("depth", "sigma_w2"), loss, {"description": "training loss, mean of the last ten steps"}),
+                "xi_c": ("sigma_w2", [s.xi_c for s in scales], {"description": "depth scale of correlations, layers"}),
+                "xi_grad": ("sigma_w2", [s.xi_grad for s in scales], {"description": "depth scale of gradients, layers"}),
+                "chi_1": ("sigma_w2", [predict.chi_1("tanh", w, self.sigma_b2) for w in self.sigma_w2], {"description": "χ₁"}),
+                "critical_sigma_w2": (
+                    (),
+                    predict.critical_line("tanh", self.sigma_b2).sigma_w2,
+                    {"description": "critical σ_w²"},
+                ),
+            },
+            coords={"depth": list(self.depths), "sigma_w2": list(self.sigma_w2)},
+        )
+
+
+@dataclass(frozen=True)
+class CriticalInit(Experiment):
+    """A deep tanh network on digits: torch's default initialisation against `critical_init_`, Gaussian and orthogonal.
+
+    Settings:
+        depth: number of hidden layers.
+        width: of them.
+        steps: steps of Adam.
+        lr: learning rates; every initialisation is tried with each.
+        batch: mini-batch size.
+        seeds: number of networks per setting.
+    """
+
+    reference = "schoenholz2017; pennington2017"
+    small: ClassVar = {"depth": 100, "width": 40, "steps": 100, "lr": (1e-3,), "seeds": 1, "batch": 64}
+
+    depth: int = 100
+    width: int = 64
+    steps: int = 600
+    lr: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    batch: int = 128
+    seeds: int = 5
+
+    def measure(self) -> xr.Dataset:
+        """Losses and accuracies of all initialisations, trained side by side."""
+        import xarray as xr
+
+        inits = ("torch default", "critical gaussian", "critical orthogonal")
+        cases = [(init, lr, seed) for init in inits for lr in self.lr for seed in range(self.seeds)]
+        spec = MLPSpec((64, *(self.width,) * self.depth, 10), "tanh")
+        # float64: the default's gradients shrink below the range of float32, where arithmetic is slow and means nothing
+        nets = Ensemble(spec, len(cases), dtype=torch.float64, seed=[seed for *_, seed in cases])
+        for row, (init, _, seed) in enumerate(cases):
+            if init == "torch default":
+                continue
+            model = nets.member(row)
+            critical_init_(model, weights=init.split()[1], generator=generator(seed, "critical"))  # type: ignore[arg-type]
+            for name, value in zip(nets.parameters, model.parameters(), strict=True):
+                nets.parameters[name][row] = value.detach()
+        loss, accuracy = accuracies(nets, self.steps, [lr for _, lr, _ in cases], self.batch, "adam")
+        shape = (len(inits), len(self.lr), self.seeds)
+        dims = ("init", "lr", "seed")
+        return xr.Dataset(
+            {
+                "loss": ((*dims, "step"), loss.reshape(*shape, -1), {"description": "cross-entropy of the mini-batch"}),
+                "accuracy": (dims, accuracy.reshape(shape), {"description": "test accuracy after training"}),
+            },
+            coords={"init": list(inits), "lr": list(self.lr), "seed": range(self.seeds), "step": np.arange(loss.shape[-1])},
+            attrs={"depth": self.depth},
+        )

@@ -1,0 +1,78 @@
+"""What follows exactly from all regions: extrema, Lipschitz constants, integrals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from theodolite.core.errors import ArgumentError, NumericalError, UnsupportedError
+from theodolite.theory.piecewise.program import Array
+
+if TYPE_CHECKING:
+    from theodolite.theory.piecewise.regions import Regions
+
+__all__ = ["extreme", "integral", "lipschitz", "variance"]
+
+
+def extreme(regions: Regions, sign: float) -> tuple[Any, Array]:
+    """Largest (sign 1) or smallest (sign −1) value and where it is taken: at a vertex, or by one linear program per region."""
+    regions._need_all("an extremum")
+    if regions.has_vertices:
+        owner = np.repeat(np.arange(regions.count), np.diff(regions.cells.starts))
+        points = regions.cells.points[:, :-1]
+        values = np.einsum("vi,vio->vo", points, regions.maps[owner, :-1]) + regions.maps[owner, -1]
+        best = np.argmax(sign * values, axis=0)
+        value, argument = values[best, np.arange(values.shape[1])], points[best]
+    else:
+        results = [_extreme_by_program(regions, sign, output) for output in range(regions.maps.shape[2])]
+        value, argument = np.array([v for v, _ in results]), np.array([a for _, a in results])
+    return (float(value[0]), argument[0]) if len(value) == 1 else (value, argument)
+
+
+def _extreme_by_program(regions: Regions, sign: float, output: int) -> tuple[float, Array]:
+    best, where = -np.inf, np.zeros(regions.dim)
+    for i in range(regions.count):
+        slope, constant = regions.maps[i, :-1, output], regions.maps[i, -1, output]
+        try:
+            value, point = regions._stack(i).maximize(sign * slope)
+        except NumericalError as error:
+            raise NumericalError("the network is unbounded on ℝᵈ: it has no largest or smallest value there") from error
+        if value + sign * constant > best:
+            best, where = value + sign * constant, point
+    return sign * best, where
+
+
+def lipschitz(regions: Regions, p: float) -> float:
+    """The largest dual norm of the gradient (one output), or the largest induced norm (several)."""
+    regions._need_all("a Lipschitz constant")
+    if not p >= 1:
+        raise ArgumentError(f"p must be at least 1, got {p!r}")
+    slopes = regions.affine[0]
+    if slopes.shape[1] == 1:
+        dual = np.inf if p == 1 else 1.0 if p == np.inf else p / (p - 1)
+        return float(np.linalg.norm(slopes[:, 0], ord=dual, axis=1).max())
+    if p not in (1, 2, np.inf):
+        raise UnsupportedError(f"with several outputs the induced norm has a closed form for p = 1, 2 and ∞ only, got p={p!r}")
+    return float(np.linalg.norm(slopes, ord=p, axis=(1, 2)).max())
+
+
+def integral(regions: Regions) -> Any:
+    """∫ f: an affine function integrates to volume × value at the centre of mass."""
+    regions._need_all("an integral")
+    total = regions.volumes @ _at_centroids(regions)
+    return float(total[0]) if len(total) == 1 else total
+
+
+def variance(regions: Regions) -> Any:
+    """∫ (f − mean)² / volume, from the regions' second moments."""
+    values = _at_centroids(regions) - np.atleast_1d(regions.mean())
+    volumes, _, moments = regions._moments
+    slopes = regions.maps[:, :-1]
+    within = np.einsum("rio,rij,rjo->o", slopes, moments, slopes)
+    total = (volumes @ values**2 + within) / volumes.sum()
+    return float(total[0]) if len(total) == 1 else total
+
+
+def _at_centroids(regions: Regions) -> Array:
+    return np.einsum("ri,rio->ro", regions.centroids, regions.maps[:, :-1]) + regions.maps[:, -1]

@@ -1,0 +1,91 @@
+"""ONNX in and out, where the package is installed; a clear error where it is not."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+import theodolite as td
+
+HERE = importlib.util.find_spec("onnx") is not None
+needs_onnx = pytest.mark.skipif(not HERE, reason="the extra 'onnx' is not installed")
+
+
+@pytest.mark.skipif(HERE, reason="onnx is installed")
+def test_the_missing_package_is_named(nets, tmp_path):
+    with pytest.raises(td.MissingExtraError, match=r"theodolite\[onnx\]"):
+        td.piecewise.from_onnx(tmp_path / "net.onnx")
+    with pytest.raises(td.MissingExtraError, match=r"theodolite\[onnx\]"):
+        td.piecewise.to_shallow(nets["int"]((2, 4, 1), 0), td.box(-1, 1, dim=2)).to_onnx(tmp_path / "net.onnx")
+
+
+@needs_onnx
+@pytest.mark.parametrize("mode", ["exact", "paper", "finite"])
+def test_shallow_networks_are_written(nets, mode, tmp_path):
+    from onnx.reference import ReferenceEvaluator
+
+    shallow = td.piecewise.to_shallow(nets["int"]((2, 8, 8, 2), 0), td.box(-1, 1, dim=2), mode=mode)
+    session = ReferenceEvaluator(str(shallow.to_onnx(tmp_path / "net.onnx")))
+    x = np.random.default_rng(0).uniform(-1, 1, (200, 2))
+    assert np.allclose(session.run(None, {"x": x})[0], shallow(torch.tensor(x)).numpy(), atol=1e-12)
+
+
+def small_graph(extra=None, **attributes):
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(1)
+    weights = {
+        "K": rng.normal(size=(2, 1, 3, 3)), "k": rng.normal(size=2), "W": rng.normal(size=(8, 5)), "v": rng.normal(size=5),
+        "U": rng.normal(size=(5, 2)), "low": np.array(-0.5), "high": np.array(0.7),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "K", "k"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["a"], ["p"], kernel_shape=[2, 2], strides=[2, 2], **attributes),
+        helper.make_node("Relu", ["p"], ["r"]),
+        helper.make_node("Flatten", ["r"], ["f"]),
+        helper.make_node("Gemm", ["f", "W", "v"], ["g"]),
+        helper.make_node("Clip", ["g", "low", "high"], ["h"]),
+        helper.make_node("LeakyRelu", ["g"], ["l"], alpha=0.1),
+        helper.make_node("Add", ["h", "l"], ["s"]),
+        helper.make_node(extra or "Identity", ["s"], ["i"]),
+        helper.make_node("MatMul", ["i", "U"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["N", 1, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, ["N", 2])],
+        [numpy_helper.from_array(v, n) for n, v in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@needs_onnx
+def test_networks_are_read(tmp_path):
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    model = small_graph()
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    network = td.piecewise.from_onnx(tmp_path / "net.onnx")
+    x = np.random.default_rng(0).normal(size=(50, 1, 4, 4))
+    expected = ReferenceEvaluator(model).run(None, {"x": x})[0]
+    assert np.allclose(network(torch.tensor(x)).detach().numpy(), expected, atol=1e-12)
+    origin, u, v = x[:3]
+    found = td.piecewise.regions(network, td.slice2d(origin, u, v))
+    t = np.random.default_rng(2).uniform(-1, 1, (300, 2))
+    inputs = found.to_input(t).reshape(-1, 1, 4, 4)
+    assert np.allclose(found(t), ReferenceEvaluator(model).run(None, {"x": inputs})[0], atol=1e-10)
+
+
+@needs_onnx
+def test_unknown_operations_and_attributes_are_named(tmp_path):
+    import onnx
+
+    onnx.save(small_graph("Tanh"), str(tmp_path / "net.onnx"))
+    with pytest.raises(td.UnsupportedError, match="Tanh"):
+        td.piecewise.from_onnx(tmp_path / "net.onnx")
+    onnx.save(small_graph(storage_order=1), str(tmp_path / "net.onnx"))
+    with pytest.raises(td.UnsupportedError, match="storage_order"):
+        td.piecewise.from_onnx(tmp_path / "net.onnx")
