@@ -21,7 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 import theodolite as td
 from theodolite.core.errors import StoreError
 
-OVER = {"a": [1.0, 2.0, 3.0], "b": range(60)}
+OVER = {"a": [1.0, 2.0, 3.0], "b": range(100)}
 
 
 def expected(name, over=OVER):
@@ -42,12 +42,13 @@ def assert_whole(sweep, over=OVER):
 class Murderer(threading.Thread):
     """Kills a random worker with SIGKILL at random times. Workers are known by the files that cells leave in ``pids``."""
 
-    def __init__(self, pids, seed):
+    def __init__(self, pids, seed, most):
         super().__init__(daemon=True)
-        self.pids, self.random, self.kills, self.over = Path(pids), random.Random(seed), 0, threading.Event()
+        self.pids, self.random, self.over = Path(pids), random.Random(seed), threading.Event()
+        self.kills, self.most = 0, most
 
     def run(self):
-        while not self.over.wait(self.random.uniform(0.1, 0.5)):
+        while self.kills < self.most and not self.over.wait(self.random.uniform(0.1, 0.5)):
             known = [p for p in self.pids.iterdir() if int(p.name) != os.getpid()]
             if known:
                 victim = self.random.choice(known)
@@ -66,7 +67,7 @@ def survive(tmp_path, kills, **how):
         pids = tmp_path / f"pids{attempt}"
         pids.mkdir()
         sweep = td.Sweep(lab_cells.Slow, OVER, tmp_path / f"s{attempt}", tile=10, pids=str(pids), seconds=0.01)
-        murderer = Murderer(pids, seed=attempt)
+        murderer = Murderer(pids, seed=attempt, most=kills - total)
         murderer.start()
         try:
             sweep.run(workers=2, **how)

@@ -26,7 +26,7 @@ from theodolite.lab.values import Outcome
 __all__ = ["Driver", "died", "orderly_stop"]
 
 TILE_ATTEMPTS = 2
-CELL_ATTEMPTS = 3
+CELL_ATTEMPTS = 5
 
 
 def died(error: BaseException | None) -> str:

@@ -280,7 +280,8 @@ class Sweep:
 
         Cells that are missing or failed are masked: NaN, for which integers and booleans become floats. The coordinate
         ``cell_state`` tells missing (0), done (1) and failed (2) cells apart, so that a NaN that is a result can be told from a
-        mask. A result or dimension that bears an axis's name gets the ending ``_within``. A result whose shape differs between cells is padded with NaN to the largest. Above 1 GiB, results are read from the
+        mask. A result whose shape differs between cells is padded with NaN to the largest; a result or dimension that bears an
+        axis's name gets the ending ``_within``. Above 1 GiB, results are read from the
         store when they are looked at.
 
         Raises:

@@ -114,7 +114,10 @@ class Factored(Use):
         """Gradient of each output at each sample, ``(K, N, *piece shape)`` flattened to ``(K, N, P)``."""
         left, right = self.factors(gradient, samples)
         if self.groups == 1:
-            dense = torch.matmul(left[:, :, :, 0].transpose(-1, -2), right[:, :, 0])  # (K, N, o, i)
+            combinations, outputs = left.shape[0], left.shape[-1]
+            # one product per sample for all combinations: broadcasting over them would copy the inputs
+            stacked = left[:, :, :, 0].permute(1, 0, 3, 2).reshape(samples, combinations * outputs, -1)  # (N, C o, T)
+            dense = torch.bmm(stacked, right[:, :, 0]).unflatten(1, (combinations, outputs)).transpose(0, 1)  # (C, N, o, i)
         else:
             dense = torch.einsum("kntgo,ntgi->kngoi", left, right).flatten(2, 3)
         return (dense.transpose(-1, -2) if self.transposed else dense).flatten(2)

@@ -8,6 +8,7 @@ others the kinks are found numerically, and a doubt is a `TheodoliteWarning`.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import warnings
 from collections.abc import Callable
@@ -174,7 +175,7 @@ def _slopes(function: Evaluate, kinks: tuple[float, ...]) -> tuple[float, ...] |
     """Slopes of the pieces if the function is linear between its kinks, else None."""
     ends = [(kinks[0] if kinks else 0.0) - 40.0, *kinks, (kinks[-1] if kinks else 0.0) + 40.0]
     slopes = []
-    for low, high in zip(ends[:-1], ends[1:], strict=True):
+    for low, high in itertools.pairwise(ends):
         x = np.linspace(low, high, 19)
         with np.errstate(over="ignore"):
             y = function(x)

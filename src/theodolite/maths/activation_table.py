@@ -104,7 +104,7 @@ def hardshrink(lambd: float = 0.5) -> Activation:
 
 
 def sign() -> Activation:
-    """sign(x), which jumps at 0."""
+    """The sign of x, which jumps at 0."""
     return Activation("sign", np.sign, np.zeros_like, jumps=(0.0,), family=("sign",))
 
 
@@ -118,7 +118,7 @@ def threshold(threshold: float, value: float) -> Activation:
 
 
 def tanh() -> Activation:
-    """tanh(x)."""
+    """The hyperbolic tangent."""
     return Activation("tanh", np.tanh, lambda x: 1.0 - np.tanh(x) ** 2, family=("tanh",))
 
 

@@ -73,7 +73,7 @@ class Dual:
             UnsupportedError: φ jumps, so that E φ′² is infinite.
         """
         if self.activation.jumps:
-            self.activation.prime  # raises, with the reason
+            _ = self.activation.prime  # raises, with the reason
         return self._evaluate(self.slope_covariance, "derivative", q1, q2, c)
 
     def _evaluate(self, map_: Covariance, which: str, q1: Any, q2: Any, c: Any) -> Any:

@@ -42,7 +42,8 @@ def _slope(w: Complex, m: Complex, dm: Complex, depth: int, gaussian: bool) -> C
 def product_density(lam: Array, y: SquaredSlope, sigma_w2: float, depth: int, *, gaussian: bool) -> Array:
     """Density of the continuous part of the spectrum of JJᵀ at ``lam``, shape (k,).
 
-    The equation is solved by Newton in ln w, along the imaginary axis from far out to |λ|, then down to the real axis; atoms (at 0, and at the top for few enough
+    The equation is solved by Newton in ln w, along the imaginary axis from far out to |λ|, then down to the real axis; atoms
+    (at 0, and at the top for few enough
     saturated units) are not part of the result.
 
     Raises:

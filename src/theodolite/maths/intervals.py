@@ -107,7 +107,8 @@ def subdivide_intervals(points, facets, labels, rows, errors, row_labels, keep, 
         points, facets, labels of the parts; their parents; their bits (parts, m); undecided (R,).
     """
     count, lines = rows.shape[0], rows.shape[2]
-    batches, begin, undecided = [], 0, np.zeros(count, dtype=bool)
+    batches: list[list[np.ndarray]] = []
+    begin, undecided = 0, np.zeros(count, dtype=bool)
     parts = 2 * count + lines + 16
     while begin < count or not batches:
         begin, *batch, flags = _subdivide(points, rows, errors, keep, certified, begin, parts)

@@ -41,9 +41,12 @@ def test_exact_in_rational_arithmetic():
     y = np.random.default_rng(0).integers(0, 10, 16)
     net = memorize(x, y)
     assert isinstance(net, Memorizer)
-    z = [Fraction(float(a)) * Fraction(float(net.a[0])) for a in x[:, 0]]
+    z = [Fraction(float(a)) * Fraction(float(net.a[0].detach())) for a in x[:, 0]]
     for zi, yi in zip(z, y, strict=True):
-        value = sum(Fraction(float(w)) * max(zi - Fraction(float(b)), Fraction(0)) for w, b in zip(net.w, net.b, strict=True))
+        value = sum(
+            Fraction(float(w)) * max(zi - Fraction(float(b)), Fraction(0))
+            for w, b in zip(net.w.detach(), net.b.detach(), strict=True)
+        )
         assert abs(float(value) - int(yi)) < 1e-12
 
 

@@ -74,10 +74,8 @@ class Propagation:
         wide = max([22, *(len(r.layer) + 2 for r in self.rows)])
         lines = [f"{'layer':<{wide}}{'quantity':<13}{'measured':>10}{'predicted':>11}{'± sd':>9}{'z':>7}  verdict"]
         for r in self.rows:
-            lines.append(
-                f"{r.layer:<{wide}}{r.quantity:<13}{r.measured:>10.4g}{r.predicted:>11.4g}{r.predicted_sd:>9.2g}{r.z:>7.1f}  {r.verdict}"
-                + (f": {r.advice}" if r.advice else "")
-            )
+            numbers = f"{r.measured:>10.4g}{r.predicted:>11.4g}{r.predicted_sd:>9.2g}{r.z:>7.1f}"
+            lines.append(f"{r.layer:<{wide}}{r.quantity:<13}{numbers}  {r.verdict}" + (f": {r.advice}" if r.advice else ""))
         return "\n".join(lines + [f"{name}: {reason}" for name, reason in self.flags])
 
 

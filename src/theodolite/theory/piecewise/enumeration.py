@@ -14,7 +14,6 @@ from functools import cached_property
 
 import numpy as np
 
-from theodolite.maths.affinemaps import masked_gather, masked_product
 from theodolite.theory.piecewise.cells import PAIR, UNIT, Cells, Cut, first_cell, split_cells
 from theodolite.theory.piecewise.domains import Chart
 from theodolite.theory.piecewise.exactcells import ExactChart, float_cells
@@ -219,6 +218,8 @@ def _advance(task: Task, frame: Frame) -> Frame | Found:
 
 def _through_switches(program: Program, frame: Frame) -> tuple[dict[int, Array], int]:
     """Maps of a frame's own cells, after the switches by which they were cut; and the step that comes next."""
+    from theodolite.maths.affinemaps import masked_gather, masked_product
+
     if frame.sides is None:
         return dict(frame.values), frame.step
     index = frame.step - 1

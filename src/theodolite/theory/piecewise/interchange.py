@@ -48,7 +48,7 @@ def _conv(
     pads: Any = None,
     dilations: Any = None,
     group: int = 1,
-) -> Tensor:  # noqa: E501
+) -> Tensor:
     dims = w.ndim - 2
     function = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[dims]
     padding = _sides(list(pads or [0] * 2 * dims), dims)
@@ -57,7 +57,7 @@ def _conv(
 
 def _max_pool(
     x: Tensor, *, kernel_shape: Any, strides: Any = None, pads: Any = None, dilations: Any = None, ceil_mode: int = 0
-) -> Tensor:  # noqa: E501
+) -> Tensor:
     dims = len(kernel_shape)
     function = {1: F.max_pool1d, 2: F.max_pool2d}[dims]
     padding = _sides(list(pads or [0] * 2 * dims), dims)
@@ -66,7 +66,7 @@ def _max_pool(
 
 def _average_pool(
     x: Tensor, *, kernel_shape: Any, strides: Any = None, pads: Any = None, count_include_pad: int = 0, ceil_mode: int = 0
-) -> Tensor:  # noqa: E501
+) -> Tensor:
     dims = len(kernel_shape)
     function = {1: F.avg_pool1d, 2: F.avg_pool2d}[dims]
     padding = _sides(list(pads or [0] * 2 * dims), dims)
@@ -82,7 +82,7 @@ def _batch_norm(
     epsilon: float = 1e-5,
     momentum: float = 0.9,
     training_mode: int = 0,
-) -> Tensor:  # noqa: E501
+) -> Tensor:
     if training_mode:
         raise UnsupportedError(
             "ONNX BatchNormalization in training mode divides by a statistic of its input; export in eval mode"

@@ -117,7 +117,8 @@ def predict_directions(
         TheodoliteWarning: the moment tensor is degenerate (zero, isotropic, or with equal extremal eigenvalues), so that the
             extrema are not isolated and no direction is preferred; or a kinked activation is not 1-homogeneous.
 
-    Cost: closed forms O(n d²); kinks in one dimension O(n²); else O(starts · n · d) per step, some 40 steps.
+    Cost: closed forms O(n d²); kinks in one dimension O(n²); else O(starts · n · d) per step, some 40 steps. Kinks in more
+    dimensions are compiled at their first use on a machine, which takes up to half a minute.
 
     Source: Zhou et al. (2022), Thm 1–2 for p = 1 and one-dimensional inputs; Maennel et al. (2018) for ReLU; the rest is the
     same field's extrema, by Kolda & Mayo (2014).

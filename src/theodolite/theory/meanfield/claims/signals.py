@@ -40,7 +40,7 @@ def transition_at_chi_one(data: xr.Dataset) -> Verdict:
     "meanfield.phase_diagram",
     statement="Random networks of finite width settle at q* and c*",
     reference="poole2016 Fig. 1",
-    tolerance="|q/q* − 1| ≤ 12/√width·√depth-independent spread, |c − c*| ≤ 6/√width, off criticality",
+    tolerance="one network per probe: q within 25 %, c within 0.3",
 )
 def simulation_at_fixed_points(data: xr.Dataset) -> Verdict:
     """Measured lengths and correlations at the probes."""
@@ -61,7 +61,8 @@ def chaos_decorrelates(data: xr.Dataset) -> Verdict:
     low, high = data.factor.values < 1, data.factor.values > 1
     ordered, chaotic = last[low], last[high]
     evidence = (
-        f"simulated c at the last layer: ordered {np.round(ordered.values, 3).tolist()}, chaotic {np.round(chaotic.values, 3).tolist()}; "
+        f"simulated c at the last layer: ordered {np.round(ordered.values, 3).tolist()}, "
+        f"chaotic {np.round(chaotic.values, 3).tolist()}; "
         f"theory {np.round(data['c_star'].values, 3).tolist()}"
     )
     return holds(evidence) if bool((ordered > 0.99).all() and (chaotic < 0.98).all()) else fails(evidence)

@@ -37,7 +37,8 @@ def trainable_up_to_six_scales(data: xr.Dataset) -> Verdict:
     trained = data["accuracy"] > 3 * CHANCE
     inner = float((trained & inside).sum() / max(1, int(inside.sum())))
     outer = float((trained & outside).sum() / max(1, int(outside.sum())))
-    evidence = f"trained within half the bound: {inner:.0%} of {int(inside.sum())}; beyond twice the bound: {outer:.0%} of {int(outside.sum())}"
+    counts = int(inside.sum()), int(outside.sum())
+    evidence = f"trained within half the bound: {inner:.0%} of {counts[0]}; beyond twice the bound: {outer:.0%} of {counts[1]}"
     if not int(outside.sum()) or not int(inside.sum()):
         return undecided(evidence)
     if inner >= 0.9 and outer <= 0.1:
@@ -91,9 +92,10 @@ def isometry_is_sufficient(data: xr.Dataset) -> Verdict:
     """Same spectrum, different outcome: the learning rate alone decides."""
     variance = float(data["variance"].sel(weights="orthogonal").isel(q=0))
     accuracy = data["accuracy"].sel(weights="orthogonal").isel(q=0).median("seed")
+    by_rate = dict(zip(data.lr.values.tolist(), accuracy.values.round(3).tolist(), strict=True))
     return fails(
-        f"it is a property of initialisation: with spectral variance {variance:.3g} (orthogonal, q = {float(data.q[0]):.3g}) the accuracy after "
-        f"training still depends on the learning rate: {dict(zip(data.lr.values.tolist(), accuracy.values.round(3).tolist(), strict=True))}; "
+        f"it is a property of initialisation: with spectral variance {variance:.3g} (orthogonal, q = {float(data.q[0]):.3g}) "
+        f"the accuracy after training still depends on the learning rate: {by_rate}; "
         "and networks of larger variance train too: neither sufficient nor necessary, but correlated with fast training"
     )
 

@@ -216,15 +216,19 @@ def _draw_(name: str, module: Any, gain: float, weights: str, generator: torch.G
         if weights == "orthogonal":
             orthogonal_(weight, gain, generator)
             return "orthogonal"
-    elif weights == "orthogonal" and module.groups == 1 and weight.shape[1] <= weight.shape[0]:
-        if all(k % 2 for k in weight.shape[2:]):
-            # Per fan-in of the one tap that is not zero: c_in columns in c_out rows.
-            delta_orthogonal_(weight, gain * math.sqrt(weight.shape[0] / weight.shape[1]), generator)
-            return "delta-orthogonal"
+    elif weights == "orthogonal" and _takes_delta(module):
+        # Per fan-in of the one tap that is not zero: c_in columns in c_out rows.
+        delta_orthogonal_(weight, gain * math.sqrt(weight.shape[0] / weight.shape[1]), generator)
+        return "delta-orthogonal"
     fan_in = weight[0].numel()
     with torch.no_grad():
         weight.copy_(torch.randn(weight.shape, generator=generator, dtype=torch.float64) * (gain / math.sqrt(fan_in)))
     return "gaussian"
+
+
+def _takes_delta(module: Any) -> bool:
+    outputs, inputs, *sizes = module.weight.shape
+    return module.groups == 1 and inputs <= outputs and all(k % 2 for k in sizes)
 
 
 def _plan(model: nn.Module, activation: Any, x: torch.Tensor | None) -> _Plan:

@@ -81,8 +81,7 @@ class PhaseDiagram(Experiment):
             here = phase_diagram(self.activation, [w], [b])
             theory = [float(getattr(here, name)[0, 0]) for name in ("q_star", "c_star", "chi_1")]
             z = two_inputs(self.width, theory[0] if np.isfinite(theory[0]) else 1.0, 0.5, g)
-            for _, z in layers(z, phi, w, b, self.depth, "gaussian", g):
-                pass
+            *_, (_, z) = layers(z, phi, w, b, self.depth, "gaussian", g)
             q = z.square().mean(1)
             c = float((z[0] @ z[1]) / (z[0].norm() * z[1].norm()))
             rows.append((w, b, float(q.mean()), c, *theory))

@@ -31,7 +31,7 @@ def phase_diagram(record: Record) -> Any:
             axis.set_xlim(float(data.sigma_w2.min()), float(data.sigma_w2.max()))
             axis.grid(False)
         scale = data["xi_c"].T
-        lines = axes[0].contour(data.sigma_w2, data.sigma_b2, scale, levels=[2, 5, 10, 20, 50], colors="#E4E7EB", linewidths=0.8)
+        lines = axes[0].contour(data.sigma_w2, data.sigma_b2, scale, levels=[2, 5, 10, 20, 50], colors="#1F2933", linewidths=0.6)
         axes[0].clabel(lines, fmt=lambda v: f"ξ={v:g}", fontsize=7)
         axes[0].set_title(f"{record.settings['activation']}: order and chaos")
         axes[1].set_title("variance of deep layers")

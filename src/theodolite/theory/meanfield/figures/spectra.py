@@ -27,7 +27,7 @@ def jacobian_spectrum(record: Record) -> Any:
                     seen = np.sqrt(one["eigenvalues"].values.ravel())
                     seen = seen[np.isfinite(seen) & (seen > 1e-6)]
                     share = len(seen) / np.isfinite(one["eigenvalues"].values).sum()
-                    counts, edges = np.histogram(seen, bins=40, density=True)
+                    counts, edges = np.histogram(seen, bins=40, range=(0.0, 1.05 * float(seen.max())), density=True)
                     axis.stairs(counts * share, edges, fill=True, alpha=0.25, color=color)
                     # density of s = √λ: 2 s ρ(s²)
                     s = np.sqrt(one["lam"])

@@ -55,7 +55,8 @@ def jacobian_products(layers: Iterable[tuple[Any, Any]], at: Sequence[int] | Non
         w, d = torch.as_tensor(weight), torch.as_tensor(slope)
         if w.ndim != 2 or d.shape != w.shape[:1] or (product is not None and w.shape[1] != product.shape[0]):
             raise ArgumentError(
-                f"layer {depth} must be a weight (n, m) that fits the layer before and n slopes, got {tuple(w.shape)} and {tuple(d.shape)}"
+                f"layer {depth} must be a weight (n, m) that fits the layer before, and n slopes, "
+                f"got {tuple(w.shape)} and {tuple(d.shape)}"
             )
         product = (w if product is None else w @ product) * d[:, None]
         size = float(product.norm()) / math.sqrt(min(product.shape))
@@ -160,7 +161,8 @@ def _largest(
 def lyapunov_spectrum(model: Any, x: Any, k: int | None = None, *, every: int = 10, seed: int = 0) -> torch.Tensor:
     """Lyapunov exponents of a deep network at one input: growth rates ln σ_i(J)/L of the k leading directions, in decreasing order.
 
-    k tangent vectors are carried through the layers and orthogonalised by QR at least every 10 layers, so that rates down to
+    k tangent vectors are carried through the layers and orthogonalised by QR every ``every`` layers, or sooner where their condition
+    number asks for it, so that rates down to
     e^−700 per direction stay visible where the singular values of the plain product drown in rounding. R-diagonals are estimates of
     log singular values that become exact as depth grows; for the bulk of a shallow network use `jacobian_singular_values`.
 
@@ -193,7 +195,8 @@ def lyapunov_spectrum(model: Any, x: Any, k: int | None = None, *, every: int = 
     layers = list(model) if isinstance(model, (nn.Sequential, list, tuple)) else None
     if not layers:
         raise UnsupportedError(
-            f"a Lyapunov spectrum needs a sequence of layers, got {type(model).__name__}; pass nn.Sequential(...) or a list of callables"
+            f"a Lyapunov spectrum needs a sequence of layers, got {type(model).__name__}; "
+            "pass nn.Sequential(...) or a list of callables"
         )
     point = torch.as_tensor(x).detach()
     parameters = [p for layer in layers if isinstance(layer, nn.Module) for p in layer.parameters()]
@@ -208,13 +211,20 @@ def lyapunov_spectrum(model: Any, x: Any, k: int | None = None, *, every: int = 
         tangents = torch.randn(size, count, generator=generator(seed, "lyapunov"), dtype=torch.float64).to(point.dtype)
         tangents = torch.linalg.qr(tangents)[0]
     logs = torch.zeros(count, dtype=torch.float64)
+    waited, interval = 0, 1
     for index, layer in enumerate(layers, start=1):
         point, tangents = _push(layer, point, tangents)
-        if index % every == 0 or index == len(layers) or tangents.shape[0] < count:
-            tangents, r = torch.linalg.qr(tangents)
-            count = min(count, r.shape[0])
-            logs = logs[:count] + r.diagonal().abs().double().log()[:count]
-            tangents = tangents[:, :count]
+        waited += 1
+        if waited < interval and index < len(layers) and tangents.shape[0] >= count:
+            continue
+        tangents, r = torch.linalg.qr(tangents)
+        count = min(count, r.shape[0])
+        steps = r.diagonal().abs().double().log()[:count]
+        logs, tangents = logs[:count] + steps, tangents[:, :count]
+        # The least diagonal loses as many digits as the block's condition number has: wait only while that is below 10⁶.
+        spread = float(steps.max() - steps.min())
+        interval = every if not spread > 0 else max(1, min(every, int(waited * math.log(1e6) / spread)))
+        waited = 0
     return (logs / len(layers)).sort(descending=True).values
 
 

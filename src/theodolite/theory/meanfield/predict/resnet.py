@@ -7,16 +7,18 @@ a ~ N(0, σ_a²). In both h^l = W x^{l−1} + b, so h has variance q = σ_w² p 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from theodolite.core.errors import ArgumentError, NumericalError
+from theodolite.maths.activation import identify
 from theodolite.maths.dual import dual
 from theodolite.maths.gaussian import check_variance
 from theodolite.maths.resolution import Array
-from theodolite.theory.meanfield.predict.moments import mean, second_moment, slope_moment
+from theodolite.theory.meanfield.predict.moments import mean, moment_table
 
 __all__ = ["ResNetPropagation", "optimal_variance", "resnet"]
 
@@ -109,26 +111,43 @@ def resnet(
         raise ArgumentError(f"c0 must be a correlation in [-1, 1], got {c0}")
     if kind == "rrn" and (sigma_v2 != 1.0 or sigma_a2 != 0.0):
         raise ArgumentError(f"kind='rrn' has no outer weights; got sigma_v2={sigma_v2}, sigma_a2={sigma_a2}; use kind='frn'")
-    covariance = dual(activation)
-    p, g, m, log_growth = float(p0), float(p0 * c0), 0.0, 0.0
-    rows = [(p, g, 0.0)]
-    for _ in range(int(depth)):
-        q = sigma_w2 * p + sigma_b2
-        c = min(1.0, max(-1.0, (sigma_w2 * g + sigma_b2) / q)) if q > 0 else 1.0
-        shift = 0.0
-        if kind == "rrn":
-            average = float(mean(activation, q))
-            shift, m = 2 * m * average, m + average
-        log_growth += math.log1p(sigma_v2 * sigma_w2 * float(slope_moment(activation, q)))
-        p += sigma_v2 * float(second_moment(activation, q)) + sigma_a2 + shift
-        g += sigma_v2 * covariance.value(q, q, c) + sigma_a2 + shift
-        rows.append((p, g, log_growth))
-        if not math.isfinite(p):
-            raise NumericalError(f"the length overflows after {len(rows) - 1} blocks; scale the branches, e.g. sigma_v2=1/depth")
-    lengths, products, logs = np.array(rows).T
+    blocks = _Blocks(activation, sigma_w2, sigma_b2, sigma_v2, sigma_a2, kind)
+    lengths, products, logs = np.array(list(blocks.run(float(p0), float(p0 * c0), int(depth)))).T
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         correlation = np.where(lengths > 0, products / lengths, 1.0)
-        return ResNetPropagation(np.arange(len(rows)), lengths, correlation, np.exp(logs), logs)
+        return ResNetPropagation(np.arange(len(logs)), lengths, correlation, np.exp(logs), logs)
+
+
+class _Blocks:
+    """The recursion of (p, γ, log growth) from block to block."""
+
+    def __init__(self, activation: Any, sigma_w2: float, sigma_b2: float, sigma_v2: float, sigma_a2: float, kind: Kind) -> None:
+        self.w, self.b, self.v, self.a = sigma_w2, sigma_b2, sigma_v2, sigma_a2
+        self.activation = identify(activation)
+        self.table, self.dual = moment_table(activation), dual(activation)
+        grid = np.linspace(0.0, 8.0, 65)
+        odd = np.abs(self.activation.function(grid) + self.activation.function(-grid)).max() < 1e-12
+        self.has_mean = kind == "rrn" and not odd
+
+    def run(self, p: float, g: float | None, depth: int) -> Iterator[tuple[float, float, float]]:
+        """(p_l, γ_l, log growth) for l = 0 … depth; γ is not followed where ``g`` is None."""
+        m, log_growth = 0.0, 0.0
+        yield p, math.nan if g is None else g, log_growth
+        for block in range(1, depth + 1):
+            q = self.w * p + self.b
+            at = np.asarray(q)
+            shift = 0.0
+            if self.has_mean:
+                average = float(mean(self.activation, q))
+                shift, m = 2 * m * average, m + average
+            log_growth += math.log1p(self.v * self.w * float(self.table.slope(at)[0]))
+            if g is not None:
+                c = min(1.0, max(-1.0, (self.w * g + self.b) / q)) if q > 0 else 1.0
+                g += self.v * self.dual.value(q, q, c) + self.a + shift
+            p += self.v * float(self.table.second(at)[0]) + self.a + shift
+            if not math.isfinite(p):
+                raise NumericalError(f"the length overflows after {block} blocks; scale the branches, e.g. sigma_v2=1/depth")
+            yield p, math.nan if g is None else g, log_growth
 
 
 def optimal_variance(
@@ -173,15 +192,16 @@ def optimal_variance(
     """
     from scipy.optimize import brentq
 
+    _check(1.0, sigma_b2, sigma_v2, sigma_a2, depth, kind)
     if not (math.isfinite(log_growth) and log_growth > 0):
         raise ArgumentError(f"log_growth must be positive and finite, got {log_growth}")
 
     def excess(log_variance: float) -> float:
+        blocks = _Blocks(activation, math.exp(log_variance), sigma_b2, sigma_v2, sigma_a2, kind)
         try:
-            found = resnet(activation, math.exp(log_variance), sigma_b2, sigma_v2, sigma_a2, depth, p0, 1.0, kind)
+            return max(rows[2] for rows in blocks.run(p0, None, depth)) - log_growth
         except NumericalError:
             return 1e6
-        return float(found.log_gradient_growth[-1]) - log_growth
 
     low, high = math.log(1e-12), math.log(1e6)
     if excess(low) > 0 or excess(high) < 0:

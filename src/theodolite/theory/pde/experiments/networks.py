@@ -33,7 +33,7 @@ class PinnInitialization(Experiment):
     The problem is −Δu = f on [−1, 1]² with u = sin(ωπx) sin(ωπy). The uniform-density initialisation replaces the first layer of the
     Xavier one by σ(γ(a · x + r)), with γ = ω here.
 
-    Settings:
+    Attributes:
         frequencies: ω.
         width: neurons in each of the two hidden layers.
         steps: steps of Adam.
@@ -104,7 +104,7 @@ class PinnRank(Experiment):
 
     The problem is −u″ = f on [−1, 1] with u = sin(ωπx), from torch's default initialisation.
 
-    Settings:
+    Attributes:
         frequency: ω.
         width: neurons in each of the two hidden layers.
         steps: steps of Adam.

@@ -28,7 +28,7 @@ class RfmVsElm(Experiment):
     ``elm`` has the same R as the random feature method, ``elm matched`` has R multiplied by the number of cells, which gives both
     the same highest frequencies on the domain. The source compares at one bandwidth that it does not state.
 
-    Settings:
+    Attributes:
         functions: names in ``td.pde.FUNCTIONS``.
         activations: names of σ.
         R: half-widths of U(−R, R) in local coordinates.
@@ -97,7 +97,7 @@ class RfmVsElm(Experiment):
 class RfmFit(Experiment):
     """One function, fitted by a random feature method and by an extreme learning machine: the fits and their errors.
 
-    Settings:
+    Attributes:
         function: name in ``td.pde.FUNCTIONS``.
         activation: name of σ.
         R: half-width for the random feature method.
@@ -161,7 +161,7 @@ class RfmFit(Experiment):
 class Convergence(Experiment):
     """Error of the random feature method for the 1-d Helmholtz problem against the number of features and of subdomains.
 
-    Settings:
+    Attributes:
         counts: J, features per subdomain.
         subdomains: m.
         partitions: partitions of unity.
@@ -229,7 +229,7 @@ class HelmholtzTable(Experiment):
     Four elements with M features and Q collocation points each, R_m = 3, tanh, C¹ conditions between elements. For M = 125, and
     for M = 100 but for the conditions, the system is under-determined; the coefficients of least norm are taken, as there.
 
-    Settings:
+    Attributes:
         counts: M.
         subdomains: elements.
         points: Q, collocation points per element.
