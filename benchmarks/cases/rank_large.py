@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-
 from benchmarks.cases.rank_small import EPS, features, literal
+
 from theodolite.theory.rank import epsilon_rank
 
 TITLE = "ε-rank of one layer, N = 10,000, n = 100"

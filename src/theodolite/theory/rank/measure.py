@@ -334,7 +334,7 @@ def _resolved(
         scaled = _output_functions(scaled, outgoing)
     found = gram_spectrum(gram(scaled), dtype)
     threshold = _threshold(found, eps, mode)
-    # One question to the device decides the method. The Gram matrix squares the condition number: below its floor only the singular values of A itself can tell.
+    # The Gram matrix squares the condition number: below its floor only the singular values of A itself can tell.
     if bool((threshold <= 1e3 * found.floor / SAFETY).any()):
         found = singular_spectrum(scaled, dtype)
         threshold = _threshold(found, eps, mode)

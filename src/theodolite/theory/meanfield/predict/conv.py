@@ -73,7 +73,9 @@ def kernel_modes(kernel: int | Sequence[Any] | Array, n: int | Sequence[int]) ->
     return spectrum.real if symmetric else np.abs(spectrum)
 
 
-def conv(activation: Any, sigma_w2: float, sigma_b2: float, kernel: int | Sequence[Any] | Array = 3, n: int | Sequence[int] = 32) -> ConvModes:
+def conv(
+    activation: Any, sigma_w2: float, sigma_b2: float, kernel: int | Sequence[Any] | Array = 3, n: int | Sequence[int] = 32
+) -> ConvModes:
     """Fourier modes of the covariance map of a convolutional network, and how deep each survives.
 
     Args:

@@ -115,7 +115,7 @@ def resnet(
     lengths, products, logs = np.array(list(blocks.run(float(p0), float(p0 * c0), int(depth)))).T
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         correlation = np.where(lengths > 0, products / lengths, 1.0)
-        return ResNetPropagation(np.arange(len(logs)), lengths, correlation, np.exp(logs), logs)
+        return ResNetPropagation(np.arange(len(logs), dtype=np.float64), lengths, correlation, np.exp(logs), logs)
 
 
 class _Blocks:
