@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs verdicts bench clean
 demo: .venv/ok
 	$(BIN)/theodolite demo
 
@@ -16,6 +16,9 @@ lint: .venv/ok
 docs: .venv/ok
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+verdicts: .venv/ok
+	$(BIN)/theodolite verify --scale small --into README.md
 
 bench: .venv/ok
 	$(BIN)/python -m benchmarks

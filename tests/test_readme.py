@@ -25,3 +25,11 @@ def test_the_two_commands_come_first():
 def test_linked_files_exist():
     for target in re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8")):
         assert (README.parent / target).exists(), target
+
+
+def test_every_experiment_with_a_claim_stands_in_the_table():
+    from theodolite.core.registry import claims
+
+    text = README.read_text(encoding="utf-8")
+    table = text[text.index("<!-- claims:begin -->") : text.index("<!-- claims:end -->")]
+    assert not [name for name in {claim.experiment for claim in claims()} if f"`{name}`" not in table]

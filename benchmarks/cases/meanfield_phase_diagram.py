@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 TITLE = "Mean field: q*, χ₁ and c* of tanh at 300 × 250 points (the loop: a sample of points, time scaled to the same number)"
-TOLERANCE = 1e-8
+TOLERANCE = 1e-6
 
 _POINTS = (300, 250)
 

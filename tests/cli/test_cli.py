@@ -166,3 +166,43 @@ def test_demo_writes_a_report_that_needs_no_network(tmp_path, monkeypatch, capsy
     assert "before" in page
     assert 'src="http' not in page
     assert "report.html" in capsys.readouterr().out
+
+
+def test_check_fails_on_named_verdicts(model_file, capsys):
+    with open("flat.py", "w") as file:
+        file.write(
+            "import torch\nfrom torch import nn\ndef make():\n"
+            "    net = nn.Sequential(nn.Linear(2, 40), nn.Tanh(), nn.Linear(40, 1))\n"
+            "    nn.init.constant_(net[0].weight, 0.1)\n    nn.init.zeros_(net[0].bias)\n    return net\n"
+        )
+    np.savez("d.npz", x=np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
+    assert main(["check", "flat.py:make", "--data", "d.npz", "--fail-on", "chaotic,rank-collapse"]) == 1
+    assert "rank.epsilon_rank" in capsys.readouterr().err
+    assert main(["check", "flat.py:make", "--data", "d.npz", "--fail-on", "surely-not"]) == 0
+    assert main(["check", "flat.py:make", "--data", "d.npz", "--fail-on", ","]) == 1
+
+
+def test_prune_init_and_shallow(model_file, capsys, tmp_path):
+    assert main(["prune", "my_model.py:make", "--eps", "1e-3", "--out", "small.pt"]) == 0
+    assert "a-priori bound" in capsys.readouterr().out
+    assert main(["prune", "my_model.py:make"]) == 1
+    assert "exactly one" in capsys.readouterr().err
+    assert main(["init", "my_model.py:tiny", "--sigma-b2", "0.1", "--out", "w.pt"]) == 0
+    assert "0.1" in capsys.readouterr().out
+    with open("relu.py", "w") as file:
+        file.write("from torch import nn\ndef make():\n    return nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))\n")
+    assert main(["shallow", "relu.py:make", "--out", "s.pt"]) == 0
+    assert "equal_at_all_vertices=True" in capsys.readouterr().out
+    assert {"small.pt", "w.pt", "s.pt"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_papers_and_verify(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["papers"]) == 0
+    assert "yang2024" in capsys.readouterr().out
+    assert main(["verify", "rank.theorems", "--out", "table.md"]) == 0
+    out = capsys.readouterr().out
+    assert "4 holds" in out
+    assert "| `rank.theorems` |" in (tmp_path / "table.md").read_text()
+    assert main(["verify", "rank.theorem"]) == 2
+    assert "did you mean 'rank.theorems'" in capsys.readouterr().err

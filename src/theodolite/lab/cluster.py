@@ -137,7 +137,9 @@ def batch_cluster(system: str, **options: Any) -> Any:
         settings["job_extra_directives"] = [*settings.get("job_extra_directives", []), f"--gres=gpu:{gpus}"]
     exports = [f"export {name}={value}" for name, value in ONE_THREAD.items()]
     settings["job_script_prologue"] = [*exports, *settings.get("job_script_prologue", [])]
-    settings["worker_extra_args"] = [*_lifetime(walltime), *settings.get("worker_extra_args", [])]
+    # dask-jobqueue gives a process as many threads as cores; tasks side by side in one process would share its device and its fate.
+    one_task = ["--nthreads", "1"]
+    settings["worker_extra_args"] = [*one_task, *_lifetime(walltime), *settings.get("worker_extra_args", [])]
     return getattr(dask_jobqueue, SYSTEMS[system])(**settings)
 
 

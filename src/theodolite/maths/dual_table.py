@@ -59,7 +59,7 @@ class DualTable:
 
     def series(self, which: str, q1: float, q2: float) -> Array:
         """Chebyshev coefficients in 2θ/π − 1 for one pair of variances."""
-        key = (which, *sorted((q1, q2)))
+        key = (which, min(q1, q2), max(q1, q2))
         if key not in self._series:
             if len(self._series) > 20_000:
                 self._series.clear()

@@ -21,7 +21,7 @@ from theodolite.maths.squared_slope import Complex, Nodes, SquaredSlope
 __all__ = ["product_density", "product_edge"]
 
 #: Angles of λ on the way from the imaginary axis down to the real one.
-_ANGLES = 0.5 * math.pi * np.array([0.75, 0.5, 0.3, 0.15, 0.05, 0.01, 1e-3, 1e-5, 0.0])
+_ANGLES = 0.5 * math.pi * np.array([0.75, 0.5, 0.3, 0.15, 0.05, 0.01, 1e-3, 1e-5, 1e-8, 0.0])
 #: Largest step in ln |λ| along the imaginary axis.
 _STRIDE = 1.0
 _STEPS = 40
@@ -70,6 +70,12 @@ def product_density(lam: Array, y: SquaredSlope, sigma_w2: float, depth: int, *,
         w, settled = _newton(w, target, y.nodes(w), depth, log_gain, gaussian)
         if not settled.all():
             w[~settled], settled[~settled] = _newton_again(w[~settled], target[~settled], y, depth, log_gain, gaussian)
+    for _ in range(8):
+        # The nodes were laid out around the iterate before: next to the support they must fit the solution itself.
+        before = w
+        w, settled = _newton(w, path[-1], y.nodes(w), depth, log_gain, gaussian)
+        if (np.abs(w - before) <= 1e-14 * np.abs(w)).all():
+            break
     if not settled.all():
         raise NumericalError(
             f"the spectral equation was not solved at λ = {at[~settled][0]:.6g}; leave out that point or move it slightly"

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["Array", "Kinks", "chebyshev_points", "find_kinks", "panels"]
 
-Array = NDArray[np.float64]
+Array: TypeAlias = NDArray[Any]
 Function = Callable[[Array], Array]
 
 #: Chebyshev points per panel.
@@ -192,7 +193,8 @@ def find_kinks(function: Function, radius: float = SEARCH_RADIUS) -> Kinks:
     if wide or len(brackets) > MOST_KINKS:
         low, high = (wide or brackets)[0]
         return Kinks(undecided=f"no polynomial resolves it on {len(brackets)} intervals, the first [{low:.4g}, {high:.4g}]")
-    kinks, jumps = [], []
+    kinks: list[float] = []
+    jumps: list[float] = []
     for i, (low, high) in enumerate(brackets):
         before = low - brackets[i - 1][1] if i else 1.0
         after = brackets[i + 1][0] - high if i + 1 < len(brackets) else 1.0

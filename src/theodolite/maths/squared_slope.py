@@ -7,7 +7,7 @@ range of y comes close to w, measured by the panel's own range, is halved until 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from theodolite.maths.resolution import Array
 
 __all__ = ["Complex", "Nodes", "SquaredSlope"]
 
-Complex = NDArray[np.complex128]
+Complex: TypeAlias = NDArray[Any]
 
 #: Gauss–Legendre nodes per panel.
 NODES = 16

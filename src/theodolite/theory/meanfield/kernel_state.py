@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -208,8 +208,11 @@ def normalised(
     return replace(state, kernel=g2 * kernel / np.outer(root, root) + b2, mean=means / root, spread=0.0)
 
 
-def batch_normalised(state: KernelState, running_mean: Any, running_var: Any, weight: Any, bias: Any, eps: float) -> KernelState:
+def batch_normalised(state: KernelState, given: Mapping[str, Any], eps: float) -> KernelState:
     """Behind a batch norm in evaluation mode: an affine map per channel, its scale averaged over channels."""
+    running_mean, running_var, weight, bias = (given.get(k) for k in ("running_mean", "running_var", "weight", "bias"))
+    if running_mean is None or running_var is None:
+        raise UnsupportedError("a batch norm without running statistics has no rule")
     scale = 1.0 / (running_var.detach().double() + eps).sqrt()
     if weight is not None:
         scale = scale * weight.detach().double()

@@ -277,7 +277,7 @@ class _Pass:
             names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
             given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
             if not given.get("training") and given.get("running_var") is not None:
-                return ks.batch_normalised(state, *(given.get(k) for k in names[1:5]), given.get("eps", 1e-5))
+                return ks.batch_normalised(state, given, given.get("eps", 1e-5))
         raise UnsupportedError(f"{node.label} has no covariance rule")
 
     # -- what has no rule -----------------------------------------------------------------------------------------------------

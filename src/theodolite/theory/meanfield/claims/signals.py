@@ -129,11 +129,11 @@ def covariance_is_not_correlation(data: xr.Dataset) -> Verdict:
 )
 def gradients_follow_chi(data: xr.Dataset) -> Verdict:
     """Slope of log ‖∂E/∂W_l‖² against L − l, averaged over networks."""
-    mean = np.log(data["gradient"]).mean("seed")
+    mean = np.log(data["gradient"].values).mean(data["gradient"].dims.index("seed"))
     layer = data.layer.values
     words, good = [], True
     for i, factor in enumerate(data.factor.values):
-        rate = -np.polyfit(layer[2:-2], mean.values[i][2:-2], 1)[0]
+        rate = -np.polyfit(layer[2:-2], mean[i][2:-2], 1)[0]
         theory = float(np.log(data["chi_1"][i]))
         words.append(f"{factor:g}: {rate:+.4f} (theory {theory:+.4f})")
         good &= abs(rate - theory) < 0.03 + 5.0 / float(data["width"])

@@ -60,7 +60,7 @@ def critical_init_trains_deep_tanh(data: xr.Dataset) -> Verdict:
     """Median accuracies at each initialisation's best learning rate."""
     best = data["accuracy"].median("seed").max("lr")
     words = ", ".join(f"{i}: {float(best.sel(init=i)):.1%}" for i in data.init.values)
-    evidence = f"depth {data.attrs['depth']}, {data.sizes['seed']} seeds, {data.sizes['step'] - 1} steps: {words}"
+    evidence = f"depth {data.attrs['depth']}, {data.sizes['seed']} seeds, {data.sizes['step']} steps: {words}"
     default, critical = float(best.sel(init="torch default")), float(best.sel(init="critical orthogonal"))
     if default < 2 * CHANCE and critical > 0.5:
         return holds(evidence)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from theodolite.core.errors import ArgumentError
@@ -99,7 +101,7 @@ def delta_orthogonal_(weight: torch.Tensor, gain: float = 1.0, generator: torch.
             f"a delta-orthogonal kernel needs c_in ≤ c_out, got c_in = {inputs} > c_out = {outputs}: norms could not be preserved; "
             "use Gaussian weights there, or more output channels"
         )
-    centre = (slice(None), slice(None), *(k // 2 for k in sizes))
+    centre: Any = (slice(None), slice(None), *(k // 2 for k in sizes))
     with torch.no_grad():
         weight.zero_()
         weight[centre] = (gain * haar_columns(outputs, inputs, generator)).to(weight)

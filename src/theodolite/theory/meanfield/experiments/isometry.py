@@ -15,6 +15,7 @@ from theodolite.theory.meanfield import predict
 from theodolite.theory.meanfield.experiments.simulation import layers, two_inputs
 from theodolite.theory.meanfield.experiments.training import accuracies, digits_networks
 from theodolite.theory.meanfield.measure import jacobian_products
+from theodolite.theory.meanfield.predict.isometry import Weights
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,7 +53,7 @@ class JacobianSpectrum(Experiment):
         """Eigenvalues, densities, moments and edges for both kinds of weights."""
         import xarray as xr
 
-        kinds = ("gaussian", "orthogonal")
+        kinds: tuple[Weights, ...] = ("gaussian", "orthogonal")
         shape = (len(self.nets), len(kinds), len(self.depths))
         lam, density = np.zeros((*shape, self.points)), np.zeros((*shape, self.points))
         edge, variance, atom = np.zeros(shape), np.zeros(shape), np.zeros(shape)
@@ -150,7 +151,7 @@ class DynamicalIsometryTraining(Experiment):
         """Losses and test accuracies of all settings, trained side by side."""
         import xarray as xr
 
-        kinds = ("gaussian", "orthogonal")
+        kinds: tuple[Weights, ...] = ("gaussian", "orthogonal")
         cases = [(kind, q, lr, seed) for kind in kinds for q in self.q for lr in self.lr for seed in range(self.seeds)]
         points = [predict.critical_point("tanh", q) for _, q, _, _ in cases]
         nets = digits_networks(

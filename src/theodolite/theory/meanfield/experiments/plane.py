@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class PhaseDiagram(Experiment):
         plane = phase_diagram(self.activation, w, b)
         columns = ("q_star", "chi_1", "c_star", "xi_q", "xi_c", "xi_grad")
         about = ("fixed variance", "χ₁", "fixed correlation", "ξ_q in layers", "ξ_c in layers", "ξ_∇ in layers")
-        data = {
+        data: dict[str, Any] = {
             name: (("sigma_w2", "sigma_b2"), getattr(plane, name), {"description": text})
             for name, text in zip(columns, about, strict=True)
         }

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from theodolite.core.experiment import Experiment
-from theodolite.core.seed import generator
+from theodolite.core.seed import child_seed, generator
 from theodolite.data.digits import digits
+from theodolite.nets.architectures import mlp
 from theodolite.theory.meanfield import predict
 from theodolite.theory.meanfield.construct.critical import critical_init_
 from theodolite.theory.meanfield.experiments.simulation import random_weight
@@ -45,21 +46,19 @@ def digits_networks(activation: str, depth: int, width: int, cases: Sequence[Cas
             first, last = index == 0, index == depth
             # Inputs have unit second moment, so that the first layer's variance starts the recursion at q.
             variance = max(q - b, 1e-12) if first else 1.0 if last else w
-            weight.copy_(random_weight(*weight.shape, variance, "gaussian" if last or first else kind, g))
+            weight.copy_(random_weight(weight.shape[0], weight.shape[1], variance, "gaussian" if last or first else kind, g))
             bias.copy_(torch.randn(bias.shape, dtype=torch.float64, generator=g) * (0.0 if last else math.sqrt(b)))
     return nets
 
 
-def accuracies(
-    nets: Ensemble, steps: int, lr: Sequence[float] | float, batch: int, optimizer: str = "momentum"
-) -> tuple[np.ndarray, np.ndarray]:
+def accuracies(nets: Ensemble, steps: int, lr: Sequence[float] | float, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """(loss per step, test accuracy) of every network after ``steps`` of stochastic gradient descent; NaN losses are kept."""
     x, y, x_test, y_test = _data()
     x, x_test = x.to(nets.dtype), x_test.to(nets.dtype)
     rates = torch.tensor(lr, dtype=nets.dtype) if isinstance(lr, (list, tuple)) else lr
     # Unchecked: the first steps of gradients of size 1e-48 compare rounding with rounding.
     options = {"batch_size": batch, "backend": "eager", "check": False}
-    record = nets.train(x, y, steps=steps, loss="cross_entropy", optimizer=optimizer, lr=rates, schedule=[0, steps], **options)
+    record = nets.train(x, y, steps=steps, loss="cross_entropy", optimizer="momentum", lr=rates, schedule=[0, steps], **options)
     correct = (nets.forward(x_test).argmax(-1) == y_test).double().mean(-1)
     return record.data["loss"].values, correct.numpy()
 
@@ -137,7 +136,7 @@ class CriticalInit(Experiment):
     """
 
     reference = "schoenholz2017; pennington2017"
-    small: ClassVar = {"depth": 100, "width": 40, "steps": 100, "lr": (1e-3,), "seeds": 1, "batch": 64}
+    small: ClassVar = {"depth": 100, "width": 40, "steps": 60, "lr": (1e-3,), "seeds": 1, "batch": 64}
 
     depth: int = 100
     width: int = 64
@@ -150,19 +149,12 @@ class CriticalInit(Experiment):
         """Losses and accuracies of all initialisations, trained side by side."""
         import xarray as xr
 
+        from theodolite.draw.progress import progress
+
         inits = ("torch default", "critical gaussian", "critical orthogonal")
         cases = [(init, lr, seed) for init in inits for lr in self.lr for seed in range(self.seeds)]
-        spec = MLPSpec((64, *(self.width,) * self.depth, 10), "tanh")
-        # float64: the default's gradients shrink below the range of float32, where arithmetic is slow and means nothing
-        nets = Ensemble(spec, len(cases), dtype=torch.float64, seed=[seed for *_, seed in cases])
-        for row, (init, _, seed) in enumerate(cases):
-            if init == "torch default":
-                continue
-            model = nets.member(row)
-            critical_init_(model, weights=init.split()[1], generator=generator(seed, "critical"))  # type: ignore[arg-type]
-            for name, value in zip(nets.parameters, model.parameters(), strict=True):
-                nets.parameters[name][row] = value.detach()
-        loss, accuracy = accuracies(nets, self.steps, [lr for _, lr, _ in cases], self.batch, "adam")
+        runs = [self._train(*case) for case in progress(cases, "networks")]
+        loss, accuracy = np.array([r[0] for r in runs]), np.array([r[1] for r in runs])
         shape = (len(inits), len(self.lr), self.seeds)
         dims = ("init", "lr", "seed")
         return xr.Dataset(
@@ -170,6 +162,31 @@ class CriticalInit(Experiment):
                 "loss": ((*dims, "step"), loss.reshape(*shape, -1), {"description": "cross-entropy of the mini-batch"}),
                 "accuracy": (dims, accuracy.reshape(shape), {"description": "test accuracy after training"}),
             },
-            coords={"init": list(inits), "lr": list(self.lr), "seed": range(self.seeds), "step": np.arange(loss.shape[-1])},
+            coords={"init": list(inits), "lr": list(self.lr), "seed": range(self.seeds), "step": np.arange(self.steps)},
             attrs={"depth": self.depth},
         )
+
+    def _train(self, init: str, lr: float, seed: int) -> tuple[list[float], float]:
+        """(losses, test accuracy) of one plain module, from its initialisation on."""
+        # float64: the default's gradients shrink below the range of float32, where arithmetic is slow and means nothing
+        x, y, x_test, y_test = _data()
+        x, x_test = x.double(), x_test.double()
+        model = mlp([64, *(self.width,) * self.depth, 10], "tanh", dtype=torch.float64)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(child_seed(seed, "default"))
+            for layer in model:
+                if isinstance(layer, torch.nn.Linear):
+                    layer.reset_parameters()
+        if init != "torch default":
+            critical_init_(model, weights=init.split()[1], generator=generator(seed, "critical"))  # type: ignore[arg-type]
+        optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+        batches, losses = generator(seed, "batches"), []
+        for _ in range(self.steps):
+            chosen = torch.randint(0, len(x), (self.batch,), generator=batches)
+            loss = torch.nn.functional.cross_entropy(model(x[chosen]), y[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        with torch.no_grad():
+            return losses, float((model(x_test).argmax(1) == y_test).double().mean())

@@ -48,7 +48,7 @@ def correlation_flow(record: Record) -> Any:
             name = "critical" if factor == 1 else PHASES[factor > 1]
             axes[0].plot(data.layer, one["c"], color=color, label=f"{name}, σ_w² = {float(one['sigma_w2']):.2f}")
             axes[0].plot(data.layer, one["simulated"].T, color=color, alpha=0.25, linewidth=0.8)
-            gap = np.abs(one["c"] - one["c_star"])
+            gap = abs(one["c"] - one["c_star"])
             axes[1].plot(data.layer[1:], gap.where(gap > 1e-14)[1:], color=color)
         axes[0].set(xlabel="layer", ylabel="correlation c", title="Two inputs through the layers")
         axes[0].legend(fontsize=8)

@@ -231,5 +231,5 @@ def lyapunov_spectrum(model: Any, x: Any, k: int | None = None, *, every: int = 
 def _push(layer: Callable[..., Any], point: torch.Tensor, tangents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(layer(x), J_layer · tangents), tangents as columns."""
     directions = tangents.T.reshape(-1, *point.shape)
-    out, moved = torch.func.vmap(lambda v: torch.func.jvp(layer, (point,), (v,)), out_dims=(None, 0))(directions)
-    return out.detach(), moved.detach().reshape(len(directions), -1).T
+    moved = torch.func.vmap(lambda v: torch.func.jvp(layer, (point,), (v,))[1])(directions)
+    return layer(point).detach(), moved.detach().reshape(len(directions), -1).T
