@@ -5,10 +5,13 @@ Needs the extra ``distributed``; a batch system needs the extra ``slurm`` (dask-
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -88,14 +91,28 @@ def _local_cluster(workers: int) -> Any:
         )
 
 
+#: Seconds without any task executing, while tasks wait, after which workers of this machine are started anew.
+STUCK_AFTER = 20.0
+
+
 @contextmanager
 def _kept_at(cluster: Any, workers: int) -> Iterator[None]:
-    """Replace workers that Dask gives up: a nanny whose worker dies while it is starting closes for good."""
+    """Replace workers that Dask gives up: a nanny whose worker dies while it is starting closes for good.
+
+    A worker that dies at the wrong moment can also leave the scheduler waiting for a task that nobody executes. Workers are then
+    ended, which the driver hears as deaths: their tiles run again.
+    """
     over = threading.Event()
 
     def keep() -> None:
+        idle_since = time.monotonic()
         while not over.wait(1.0):
             cluster.scale(workers)
+            if not _stuck(cluster.scheduler):
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > STUCK_AFTER:
+                _end_workers(cluster)
+                idle_since = time.monotonic()
 
     keeper = threading.Thread(target=keep, daemon=True)
     keeper.start()
@@ -104,6 +121,21 @@ def _kept_at(cluster: Any, workers: int) -> Iterator[None]:
     finally:
         over.set()
         keeper.join()
+
+
+def _stuck(scheduler: Any) -> bool:
+    """Whether tasks wait although no worker executes any."""
+    waiting = any(task.state in ("processing", "queued", "no-worker") for task in list(scheduler.tasks.values()))
+    return waiting and not any(worker.executing for worker in list(scheduler.workers.values()))
+
+
+def _end_workers(cluster: Any) -> None:
+    """Kill the worker processes; their nannies start new ones."""
+    for nanny in list(cluster.workers.values()):
+        pid = getattr(nanny, "pid", None)
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def batch_cluster(system: str, **options: Any) -> Any:

@@ -39,11 +39,24 @@ def _losses(lens: Lens) -> Iterator[tuple[float, torch.Tensor]]:
         if call.y is None:
             raise UnsupportedError("a loss needs targets; pass y, or a loader of pairs (x, y)")
         with torch.enable_grad():
-            value = loss(inputs.run(lens.model, call), call.y)
+            outputs = inputs.run(lens.model, call)
+            try:
+                value = loss(outputs, call.y)
+            except Exception as error:
+                raise ArgumentError(
+                    f"loss raised {type(error).__name__} on outputs {_described(outputs)} and y {_described(call.y)}: {error}; "
+                    "pass loss=, a function of the model's outputs and y"
+                ) from error
         if not isinstance(value, torch.Tensor) or value.ndim != 0:
             shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
             raise ArgumentError(f"loss must return a scalar tensor, got {shape}; reduce it with .mean() or .sum()")
         yield call.size / total, value
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"of shape {tuple(value.shape)} and dtype {value.dtype}"
+    return f"of type {type(value).__name__}"
 
 
 def loss_gradients(lens: Lens) -> Mapping[str, torch.Tensor]:

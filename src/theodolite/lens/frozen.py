@@ -29,7 +29,7 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
     modules = list(model.modules())
     modes = [m.training for m in modules]
     hooks = [(m, m._forward_hooks.copy(), m._forward_pre_hooks.copy(), m._backward_hooks.copy()) for m in modules]
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    buffers = [(m, name, b, b.detach().clone()) for m in modules for name, b in m._buffers.items() if b is not None]
     gradients = [(p, p.grad) for p in model.parameters()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
@@ -45,7 +45,8 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
                 _restore(m._forward_pre_hooks, forward_pre)
                 _restore(m._backward_hooks, backward)
             with torch.no_grad():
-                for buffer, saved in buffers:
+                for m, name, buffer, saved in buffers:
+                    m._buffers[name] = buffer  # a forward may assign a new tensor
                     if not torch.equal(buffer, saved):
                         buffer.copy_(saved)
             for p, gradient in gradients:

@@ -107,7 +107,9 @@ def _call(model: nn.Module, x: Any, y: Any) -> Call:
 
 
 def _converted(model: nn.Module, value: Any, is_target: bool = False) -> Any:
-    """Numpy arrays as tensors, floating ones in the dtype of the model's parameters."""
+    """Numpy arrays (and lists of targets) as tensors, floating ones in the dtype of the model's parameters."""
+    if is_target and isinstance(value, (list, tuple)):
+        value = np.asarray(value)
     if not isinstance(value, np.ndarray):
         return value
     tensor = torch.from_numpy(np.ascontiguousarray(value))

@@ -66,7 +66,8 @@ class Lens:
         self.initial = initial
         self._sample_weights = sample_weights
         self._shown: dict[tuple[str, str | None], Any] = {}
-        self.calls = list(inputs.batches(model, x, y))
+        with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator, even without shuffling
+            self.calls = list(inputs.batches(model, x, y))
         if not self.calls:
             raise ArgumentError("x must hold at least one batch, got an empty loader")
         with frozen(model):
@@ -262,7 +263,12 @@ class Lens:
         if not isinstance(y, torch.Tensor):
             raise UnsupportedError(f"targets must be a tensor, got {type(y).__name__}")
         if not y.is_floating_point() and y.ndim == 1:
-            return torch.nn.functional.one_hot(y.long(), self.outputs.shape[1]).to(self.outputs)
+            classes = self.outputs.shape[1]
+            if int(y.min()) < 0 or int(y.max()) >= classes:
+                raise ArgumentError(
+                    f"class labels in y must lie in 0..{classes - 1}, the model's outputs, got {int(y.min())}..{int(y.max())}"
+                )
+            return torch.nn.functional.one_hot(y.long(), classes).to(self.outputs)
         flat = y.reshape(len(y), -1).to(self.outputs)
         if flat.shape != self.outputs.shape:
             raise ArgumentError(f"y must match the outputs, of shape {tuple(self.outputs.shape)}, got {tuple(flat.shape)}")
@@ -271,10 +277,8 @@ class Lens:
     def _show_loss(self) -> Callable[[Any, Any], torch.Tensor]:
         if self.loss is not None:
             return self.loss
-        y = self._show_labels()
-        if isinstance(y, torch.Tensor) and y.is_floating_point():
-            return torch.nn.functional.mse_loss
-        return torch.nn.functional.cross_entropy
+        self._show_labels()
+        return default_loss
 
     def _show_model(self) -> nn.Module:
         return self.model

@@ -132,6 +132,8 @@ def _measure(quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: 
         found = quantity.measure(lambda need: lens.show(need, layer), **options)
     except (TheodoliteError, NotImplementedError) as error:
         return str(error)
+    except Exception as error:  # the module's own code in a use it was not written for must not cost the other rows
+        return f"{type(error).__name__}: {error}"
     value = found.value
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()

@@ -16,12 +16,17 @@ __all__ = ["AutogradBackend", "EagerBackend"]
 
 #: Elements of a chunk's largest tensor: enough to hide dispatch, small enough for the cache; an accelerator is to be filled.
 ELEMENTS, DEVICE_ELEMENTS = 1 << 17, 1 << 22
+#: Most members of a chunk of modules.
+MODULES = 32
 
 
 def _layout(job: Job) -> Layout:
     size = chunk_size(job.elements, ELEMENTS if job.device.type == "cpu" else DEVICE_ELEMENTS)
+    if not isinstance(job.model, Network):
+        # Hidden sizes of a foreign module are not known. Where it cannot be batched, members are treated one by one anyway.
+        return Layout(min(size, MODULES), idle=1) if job.model.batched else Layout(MODULES, slotted=False)  # type: ignore[attr-defined]
     # The last elements of an array may be computed by other instructions: they are to belong to idle slots.
-    widths = job.model.spec.widths[1:] if isinstance(job.model, Network) else (1,)
+    widths = job.model.spec.widths[1:]
     narrow = min(widths[:-1] if job.loss.curvature is not None and len(widths) > 1 else widths)
     return Layout(size, idle=max(1, -(-64 // (job.batch * narrow))))
 

@@ -30,7 +30,7 @@ def _points(activation: str, sigma_b2: float, factors: tuple[float, ...]) -> lis
 class CorrelationFlow(Experiment):
     """Correlation of two inputs against depth in the ordered phase, at criticality and in the chaotic phase.
 
-    Settings:
+    Attributes:
         activation: name of φ.
         sigma_b2: variance of the biases.
         factors: σ_w² as multiples of the critical one; 1 must be among them.
@@ -93,7 +93,7 @@ def _cosine(z: torch.Tensor) -> float:
 class GradientFlow(Experiment):
     """Squared gradient of each layer's weights against the layer, in the three phases, with the χ₁ of theory.
 
-    Settings:
+    Attributes:
         activation: name of φ.
         sigma_b2: variance of the biases.
         factors: σ_w² as multiples of the critical one.

@@ -27,7 +27,7 @@ __all__ = ["DynamicalIsometryTraining", "JacobianSpectrum"]
 class JacobianSpectrum(Experiment):
     """Spectrum of JJᵀ of random networks at criticality, Gaussian and orthogonal, against free probability.
 
-    Settings:
+    Attributes:
         nets: (activation, q) pairs; each is put at the critical point of that q. The first two are tanh at σ_w² = 1.05 and 2.
         depths: depths at which the spectrum is taken, all from one product.
         widths: widths of the networks.
@@ -126,7 +126,7 @@ def _atom_at_zero(name: str, q: float, depth: int, kind: str) -> float:
 class DynamicalIsometryTraining(Experiment):
     """Training speed on digits of deep tanh networks at criticality: orthogonal against Gaussian weights, small and large q*.
 
-    Settings:
+    Attributes:
         q: fixed variances; the smaller, the closer to isometry with orthogonal weights.
         depth: number of hidden layers.
         width: of them.

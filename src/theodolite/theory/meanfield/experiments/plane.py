@@ -24,7 +24,7 @@ __all__ = ["PhaseDiagram"]
 class PhaseDiagram(Experiment):
     """q*, χ₁, c* and the depth scales over (σ_w², σ_b²), the critical line, and random networks at some points of the plane.
 
-    Settings:
+    Attributes:
         activation: name of φ.
         sigma_w2: (least, largest) variance of the weights times fan-in.
         sigma_b2: (least, largest) variance of the biases.

@@ -67,7 +67,7 @@ def accuracies(nets: Ensemble, steps: int, lr: Sequence[float] | float, batch: i
 class Trainability(Experiment):
     """Test accuracy on digits over depth and σ_w², after a fixed number of steps; the trainable region against 6 ξ_c.
 
-    Settings:
+    Attributes:
         sigma_w2: variances of the weights.
         sigma_b2: variance of the biases.
         depths: numbers of hidden layers.
@@ -126,7 +126,7 @@ class Trainability(Experiment):
 class CriticalInit(Experiment):
     """A deep tanh network on digits: torch's default initialisation against `critical_init_`, Gaussian and orthogonal.
 
-    Settings:
+    Attributes:
         depth: number of hidden layers.
         width: of them.
         steps: steps of Adam.
@@ -135,7 +135,7 @@ class CriticalInit(Experiment):
         seeds: number of networks per setting.
     """
 
-    reference = "schoenholz2017; pennington2017"
+    reference = "schoenholz2017"
     small: ClassVar = {"depth": 100, "width": 40, "steps": 60, "lr": (1e-3,), "seeds": 1, "batch": 64}
 
     depth: int = 100

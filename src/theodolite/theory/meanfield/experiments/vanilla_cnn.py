@@ -28,7 +28,7 @@ class DeltaOrthogonal(Experiment):
 
     The papers' network has 10,000 layers; the small scale says how deep it went in ``depth``.
 
-    Settings:
+    Attributes:
         depth: number of 3 × 3 convolutions.
         channels: of each.
         images: number of digits (8 × 8).

@@ -1,7 +1,9 @@
 """LSTM and GRU at initialisation: lengths, growth of perturbations and memory (after Gilboa et al. 2019; the integrals are derived here).
 
 Mean field: Gaussian pre-activations, weights and biases drawn anew at every step, inputs independent from step to step, of second
-moment R per coordinate. The gates are then independent of the state that they multiply.
+moment R per coordinate. The gates are then independent of the state that they multiply. Tied weights break this: h drifts slowly, a
+gate that it drives stays open or shut for long, and the memory of an LSTM or a GRU is longer than predicted (at σ_w² = σ_v² = 1 with
+a forget bias of 1, χ is 0.67 in a tied LSTM of width 500, where fresh weights have 0.55, as predicted; 0.62 and 0.55 for a GRU).
 """
 
 from __future__ import annotations
@@ -166,7 +168,7 @@ def gru(sigma_w2: Variances, sigma_v2: Variances, mu_b: float | Sequence[float] 
     Example:
         >>> found = gru(1.0, 1.0, mu_b=1.0)
         >>> round(found.q_star, 8), round(found.chi, 8)
-        (0.10780653, 0.5535014)
+        (0.10780653, 0.55350143)
     """
     w, v, b = (per_gate(x, 3, n) for x, n in ((sigma_w2, "sigma_w2"), (sigma_v2, "sigma_v2"), (sigma_b2, "sigma_b2")))
     reset_mean, update_mean = _means(mu_b, ("r", "z"), 1)

@@ -81,6 +81,7 @@ class MomentTable:
 
     activation: Activation
     _series: dict[int, tuple[Array, Array]] = field(default_factory=dict)
+    _plain: dict[int, tuple[list[float], ...]] = field(default_factory=dict)
 
     def _panel(self, index: int) -> tuple[Array, Array]:
         if index not in self._series:
@@ -116,6 +117,24 @@ class MomentTable:
     def slope(self, q: Array) -> tuple[Array, Array]:
         """E φ′² and its derivative in log q."""
         return self._evaluate(1, q)
+
+    def at(self, q: float) -> tuple[float, float]:
+        """(E φ², E φ′²) at one variance, for recursions: a hundred times faster than arrays of one entry."""
+        place = math.log(max(q, LOW) / LOW) / math.log(FACTOR)
+        index = math.floor(place)
+        if index not in self._plain:
+            self._plain[index] = tuple(series.tolist() for series in self._panel(index))
+        x = 2.0 * (place - index) - 1.0
+        second, slope = self._plain[index]
+        return q * math.exp(_clenshaw(second, x)), math.exp(_clenshaw(slope, x))
+
+
+def _clenshaw(series: list[float], x: float) -> float:
+    """Σ a_n T_n(x)."""
+    first = second = 0.0
+    for coefficient in reversed(series[1:]):
+        first, second = coefficient + 2.0 * x * first - second, first
+    return series[0] + x * first - second
 
 
 @functools.lru_cache(maxsize=64)

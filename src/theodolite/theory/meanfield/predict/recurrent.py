@@ -1,7 +1,7 @@
 """Recurrent networks at initialisation: how long a state is remembered (Chen, Pennington & Schoenholz 2018).
 
-Mean field: weights Gaussian and drawn anew at every step (tied weights agree closely at large width), inputs independent from step
-to step, of second moment R per coordinate. The time scale −1/ln χ is in steps; χ is the growth per step of the squared distance of
+Mean field: weights Gaussian and drawn anew at every step (with tied weights, q and χ of these two networks differ by a few per cent),
+inputs independent from step to step, of second moment R per coordinate. The time scale −1/ln χ is in steps; χ is the growth per step of the squared distance of
 two nearby states.
 """
 

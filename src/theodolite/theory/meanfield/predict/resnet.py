@@ -126,8 +126,8 @@ class _Blocks:
         self.activation = identify(activation)
         self.table, self.dual = moment_table(activation), dual(activation)
         grid = np.linspace(0.0, 8.0, 65)
-        odd = np.abs(self.activation.function(grid) + self.activation.function(-grid)).max() < 1e-12
-        self.has_mean = kind == "rrn" and not odd
+        self.odd = bool(np.abs(self.activation.function(grid) + self.activation.function(-grid)).max() < 1e-12)
+        self.has_mean = kind == "rrn" and not self.odd
 
     def run(self, p: float, g: float | None, depth: int) -> Iterator[tuple[float, float, float]]:
         """(p_l, γ_l, log growth) for l = 0 … depth; γ is not followed where ``g`` is None."""
@@ -135,19 +135,24 @@ class _Blocks:
         yield p, math.nan if g is None else g, log_growth
         for block in range(1, depth + 1):
             q = self.w * p + self.b
-            at = np.asarray(q)
+            second, slope = self.table.at(q)
             shift = 0.0
             if self.has_mean:
                 average = float(mean(self.activation, q))
                 shift, m = 2 * m * average, m + average
-            log_growth += math.log1p(self.v * self.w * float(self.table.slope(at)[0]))
+            log_growth += math.log1p(self.v * self.w * slope)
             if g is not None:
                 c = min(1.0, max(-1.0, (self.w * g + self.b) / q)) if q > 0 else 1.0
-                g += self.v * self.dual.value(q, q, c) + self.a + shift
-            p += self.v * float(self.table.second(at)[0]) + self.a + shift
+                g += self.v * self._covariance(q, c, second) + self.a + shift
+            p += self.v * second + self.a + shift
             if not math.isfinite(p):
                 raise NumericalError(f"the length overflows after {block} blocks; scale the branches, e.g. sigma_v2=1/depth")
             yield p, math.nan if g is None else g, log_growth
+
+    def _covariance(self, q: float, c: float, second: float) -> float:
+        if c == 0.0:
+            return 0.0 if self.odd else float(mean(self.activation, q)) ** 2
+        return second if c == 1.0 else float(self.dual.value(q, q, c))
 
 
 def optimal_variance(
@@ -203,7 +208,14 @@ def optimal_variance(
         except NumericalError:
             return 1e6
 
-    low, high = math.log(1e-12), math.log(1e6)
+    # Small variances have growth L σ_v² σ_w² φ′(0)²: the bracket is widened from there
+    low = high = math.log(log_growth / depth)
+    step = 1.0
+    while excess(low) > 0 and low > math.log(1e-12):
+        low, high, step = low - step, low, 2 * step
+    step = 1.0
+    while excess(high) < 0 and high < math.log(1e6):
+        low, high, step = high, high + step, 2 * step
     if excess(low) > 0 or excess(high) < 0:
         raise NumericalError(f"no sigma_w2 between 1e-12 and 1e6 gives log growth {log_growth} over {depth} blocks")
-    return math.exp(brentq(excess, low, high, xtol=1e-10))
+    return math.exp(brentq(excess, low, high, xtol=1e-9))

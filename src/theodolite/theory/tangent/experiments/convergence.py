@@ -23,7 +23,18 @@ __all__ = ["ConditionNumberVsWidth", "ExponentialConvergence", "PlCondition"]
 
 @dataclass(frozen=True)
 class ExponentialConvergence(Experiment):
-    """The loss falls exponentially, as the linearised closed form says, and never slower than (1 − η λ_min)^t along the path."""
+    """The loss falls exponentially, as the linearised closed form says, and never slower than (1 − η λ_min)^t along the path.
+
+    Attributes:
+        widths: hidden widths.
+        seeds: independent networks per width.
+        activations: hidden activations, by name.
+        samples: training inputs N on the sphere of radius √d.
+        dim: input dimension d.
+        steps: training steps of gradient descent.
+        looks: number of times at which the kernel is taken.
+        seed: seed of data and networks.
+    """
 
     reference: ClassVar[str] = "lee2019"
     small: ClassVar[Mapping[str, Any]] = {"widths": (64, 128), "seeds": 2, "steps": 120}
@@ -91,7 +102,18 @@ class ExponentialConvergence(Experiment):
 
 @dataclass(frozen=True)
 class PlCondition(Experiment):
-    """The PL ratio ½‖∇L‖²/L over a training path, between the extreme eigenvalues of the kernel at each point."""
+    """The PL ratio ½‖∇L‖²/L over a training path, between the extreme eigenvalues of the kernel at each point.
+
+    Attributes:
+        widths: hidden widths.
+        seeds: independent networks per width.
+        activation: hidden activation, by name.
+        samples: training inputs N on the sphere of radius √d.
+        dim: input dimension d.
+        steps: training steps of gradient descent.
+        looks: number of times at which the kernel is taken.
+        seed: seed of data and networks.
+    """
 
     reference: ClassVar[str] = "liu2022"
     small: ClassVar[Mapping[str, Any]] = {"widths": (16, 64), "seeds": 2, "steps": 60, "looks": 6}
@@ -139,6 +161,15 @@ class ConditionNumberVsWidth(Experiment):
     """κ(K) = λ_max/λ_min against width: wide networks approach the finite κ of the infinite kernel, narrow ones scatter above it.
 
     Beside it stands ‖∇²f‖, which keeps falling: a small Hessian keeps κ constant near θ₀; it does not make κ small.
+
+    Attributes:
+        widths: hidden widths.
+        seeds: independent networks per width.
+        activation: hidden activation, by name.
+        hessian_activation: activation of the networks whose output Hessian is measured.
+        samples: training inputs N on the sphere of radius √d.
+        dim: input dimension d.
+        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "liu2022"

@@ -63,6 +63,12 @@ class HessianScaling(Experiment):
     """‖∇²f‖ against width separates three cases: a linear output (Õ(m^(-1/2))), a non-linear output and a bottleneck (both O(1)).
 
     The maximum over m Gaussian readout weights makes the linear case √(log m / m): measured slopes are −0.41 to −0.45.
+
+    Attributes:
+        widths: hidden widths.
+        seeds: independent networks per width.
+        dim: input dimension d.
+        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "liu2020"
@@ -99,6 +105,16 @@ class SolutionManifold(Experiment):
     Two pictures and one measurement: one equation in two unknowns (w₁ w₂ = 1, a curve; and its linear counterpart, a line); and two-
     layer networks at a solution, where rank J = N makes the solutions a manifold of dimension P − N with tangent space ker J, and
     where the loss's Hessian at nearby points has negative eigenvalues.
+
+    Attributes:
+        widths: hidden widths.
+        seeds: independent networks per width.
+        samples: training inputs N on the sphere of radius √d.
+        dim: input dimension d.
+        steps: training steps of gradient descent.
+        noise: size of the perturbation around a minimiser.
+        grid: points per axis of the picture.
+        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "liu2022"

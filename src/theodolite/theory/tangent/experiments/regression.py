@@ -28,6 +28,15 @@ class KernelPrior(Experiment):
     Constant targets y = 1 away from the origin are interpolated with several bias variances. The weights move by exactly
     √(yᵀΘ⁻¹y), the least that any interpolant can; adding a kernel vector of the Jacobian keeps the fit and lengthens the move. The
     prediction at x = 0, where a "prior sample at (0, 0)" would pull to 0, is recorded.
+
+    Attributes:
+        samples: training inputs.
+        depth: hidden layers.
+        width: hidden width.
+        activation: hidden activation, by name.
+        biases: bias variances σ_b².
+        points: points of the grid on which the regressor is drawn.
+        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "jacot2018"
@@ -103,7 +112,18 @@ class KernelPrior(Experiment):
 
 @dataclass(frozen=True)
 class FeatureMap(Experiment):
-    """A wide network is a linear model on φ(x) = ∂f(x; θ₀)/∂θ: Θ = φ φᵀ exactly; the network leaves it at finite width."""
+    """A wide network is a linear model on φ(x) = ∂f(x; θ₀)/∂θ: Θ = φ φᵀ exactly; the network leaves it at finite width.
+
+    Attributes:
+        widths: hidden widths.
+        seeds: independent networks per width.
+        activation: hidden activation, by name.
+        samples: training inputs N on the sphere of radius √d.
+        tests: number of test inputs.
+        dim: input dimension d.
+        steps: training steps of gradient descent.
+        seed: seed of data and networks.
+    """
 
     reference: ClassVar[str] = "jacot2018"
     small: ClassVar[Mapping[str, Any]] = {"widths": (32, 64, 128), "seeds": 2, "steps": 100}
@@ -178,6 +198,16 @@ class InfiniteVsFinite(Experiment):
 
     Least squares on centred one-hot targets. Networks are trained by gradient descent from centred outputs (f − f₀); their kernels
     and the infinite kernel are given the same number of steps of the same size, and the infinite ones also t = ∞.
+
+    Attributes:
+        sizes: training set sizes.
+        widths: hidden widths.
+        seeds: independent splits and networks.
+        tests: number of test inputs.
+        depth: hidden layers.
+        activation: hidden activation, by name.
+        steps: training steps of gradient descent.
+        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "lee2019"

@@ -31,6 +31,14 @@ class Concentration(Experiment):
 
     Also compares the mean kernel with the infinite-width NTK, and E[f f′] over initialisations with the NNGP and the NTK: the
     formula "NTK = E[f(x) f(x′)]" is the NNGP's.
+
+    Attributes:
+        widths: hidden widths.
+        seeds: independent networks per width.
+        activations: hidden activations, by name.
+        samples: training inputs N on the sphere of radius √d.
+        dim: input dimension d.
+        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "jacot2018"
@@ -89,7 +97,17 @@ class Concentration(Experiment):
 
 @dataclass(frozen=True)
 class Constancy(Experiment):
-    """The kernel's change during training falls as 1/m: faster than the bound m^(-1/2) of Lee et al."""
+    """The kernel's change during training falls as 1/m: faster than the bound m^(-1/2) of Lee et al.
+
+    Attributes:
+        widths: hidden widths.
+        seeds: independent networks per width.
+        activations: hidden activations, by name.
+        samples: training inputs N on the sphere of radius √d.
+        dim: input dimension d.
+        steps: training steps of gradient descent.
+        seed: seed of data and networks.
+    """
 
     reference: ClassVar[str] = "lee2019"
     small: ClassVar[Mapping[str, Any]] = {"widths": (32, 64, 128), "seeds": 3, "steps": 100}
@@ -132,6 +150,17 @@ class LazyTraining(Experiment):
     """How far weights move: with width (1/m for two hidden layers, m^(-1/2) for one) and with the scale α of the output (1/α).
 
     The α-part trains f_α = α (h(w) − h(w₀)) on ½‖f_α − y‖²/α² after Chizat, Oyallon and Bach.
+
+    Attributes:
+        widths: hidden widths.
+        alphas: output scales α.
+        seeds: independent networks per width.
+        activation: hidden activation, by name.
+        alpha_width: width of the networks whose scale is varied.
+        samples: training inputs N on the sphere of radius √d.
+        dim: input dimension d.
+        steps: training steps of gradient descent.
+        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "chizat2019"
@@ -189,7 +218,17 @@ class LazyTraining(Experiment):
 
 @dataclass(frozen=True)
 class LinearizedTraining(Experiment):
-    """The distance of a network's training from its linearisation's, sup_t ‖f_t − f_t^lin‖, falls at least as m^(-1/2)."""
+    """The distance of a network's training from its linearisation's, sup_t ‖f_t − f_t^lin‖, falls at least as m^(-1/2).
+
+    Attributes:
+        widths: hidden widths.
+        seeds: independent networks per width.
+        activations: hidden activations, by name.
+        samples: training inputs N on the sphere of radius √d.
+        dim: input dimension d.
+        steps: training steps of gradient descent.
+        seed: seed of data and networks.
+    """
 
     reference: ClassVar[str] = "lee2019"
     small: ClassVar[Mapping[str, Any]] = {"widths": (32, 64, 128), "seeds": 3, "steps": 100}
