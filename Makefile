@@ -1,6 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# One thread per process: two processes share the work, and two threads on a busy core pair are many times slower.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export NUMBA_NUM_THREADS := 1
+
 .PHONY: demo test lint docs verdicts bench clean
 demo: .venv/ok
 	$(BIN)/theodolite demo

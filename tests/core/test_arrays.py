@@ -49,3 +49,9 @@ def test_numpy_comes_back_as_numpy():
     assert isinstance(as_given(torch.tensor(2.0), np.ones(1)), np.floating)
     assert isinstance(as_given(torch.ones(2), [1.0]), np.ndarray)
     assert isinstance(as_given(torch.ones(2), torch.ones(1), np.ones(1)), torch.Tensor)
+
+
+@pytest.mark.parametrize("value", ["abc", None, [[1.0], [1.0, 2.0]]])
+def test_what_is_no_array_is_named(value):
+    with pytest.raises(ArgumentError, match="features must be"):
+        as_float64(value, "features")

@@ -79,3 +79,11 @@ def test_a_claim_that_cannot_be_checked_is_undecided():
 
 def test_settings_are_plain_json():
     json.dumps(dict(record().settings))
+
+
+def test_a_folder_of_other_files_is_never_replaced(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    record = Record("rank.staircase", {}, xr.Dataset({"a": ("x", np.ones(2))}), {})
+    with pytest.raises(StoreError, match="is not a record"):
+        record.save(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"

@@ -22,3 +22,9 @@ def test_first_and_last_steps_are_always_looked_at():
 def test_zero_is_refused(make):
     with pytest.raises(ArgumentError, match="at least 1, got 0"):
         make(0)
+
+
+@pytest.mark.parametrize("when", [7, "often", [0.5]])
+def test_what_is_no_schedule_is_named(when):
+    with pytest.raises(ArgumentError, match="when must be a schedule"):
+        as_schedule(when)

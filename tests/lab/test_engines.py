@@ -2,7 +2,7 @@
 
 import os
 import signal
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import lab_cells
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import theodolite as td
-from theodolite.core.errors import ArgumentError, MissingExtraError
+from theodolite.core.errors import ArgumentError, MissingExtraError, StoreError
 from theodolite.lab import InProcess, WorkerDied, Workers, batch_cluster, dask_executor
 from theodolite.lab.cluster import _lifetime
 from theodolite.lab.workers import ONE_THREAD, one_thread
@@ -30,13 +30,45 @@ def test_results_are_identical_for_one_and_two_workers_and_for_dask(tmp_path):
     one = swept(tmp_path / "1")
     assert swept(tmp_path / "2", workers=2).identical(one)
     with dask_executor(2) as (executor, _):
-        assert swept(tmp_path / "3", engine="dask", address=executor._client).identical(one)
-        address = executor._client.scheduler.address
+        assert swept(tmp_path / "3", engine="dask", address=executor.client).identical(one)
+        address = executor.client.scheduler.address
         assert swept(tmp_path / "4", engine="dask", address=address).identical(one)
         assert swept(tmp_path / "5", engine=executor).identical(one)
         # Workers of Dask have one thread each too.
         assert executor.submit(os.getenv, "NUMBA_NUM_THREADS").result() == "1"
     assert one["threads"].values.max() == 1
+
+
+class FinishedTask:
+    """A Dask future whose result has gone, or that Dask dropped."""
+
+    def __init__(self, error, status):
+        self.error, self.status = error, status
+
+    def add_done_callback(self, callback):
+        callback(self)
+
+    def result(self, timeout):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (TimeoutError(), "finished", WorkerDied),
+        (TimeoutError("its own"), "error", TimeoutError),
+        (CancelledError(), "cancelled", StoreError),
+        (ValueError("x"), "error", ValueError),
+    ],
+)
+def test_every_dask_task_is_answered(error, status, kind):
+    from types import SimpleNamespace
+
+    from theodolite.lab.cluster import DaskExecutor
+
+    client = SimpleNamespace(submit=lambda function, *args, pure: FinishedTask(error, status))
+    with DaskExecutor(client) as executor:
+        assert type(executor.submit(abs, 1).exception(10)) is kind
 
 
 def test_any_executor_of_the_standard_library_will_do(tmp_path):

@@ -1,6 +1,7 @@
 """The lens: layers by themselves, any form of data, and the model left exactly as it was found."""
 
 import copy
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -251,3 +252,86 @@ def test_devices_must_agree(net):
 def test_devices_are_compared_before_the_model_is_called(net):
     with pytest.raises(ArgumentError, match="x is on meta but the model is on cpu"):
         Lens(net, torch.empty(4, 3, device="meta"))
+
+
+def test_a_loader_leaves_the_random_state_alone(net):
+    loader = DataLoader(TensorDataset(torch.randn(20, 3)), batch_size=8, shuffle=True)
+    before = torch.get_rng_state()
+    Lens(net, loader)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_buffer_that_forward_assigns_is_put_back(net):
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls = self.calls + 1
+            return self.net(x)
+
+    model = Counting()
+    buffer = model.calls
+    Lens(model, torch.randn(20, 3))
+    assert model.calls is buffer
+    assert model.calls == 0
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.core, self.head = kind(3, 6, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.head(self.core(x)[0])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("layers", [None, "core*"])
+def test_recurrent_layers_are_observed(kind, layers):
+    torch.manual_seed(0)
+    model, x = Recurrent(kind), torch.randn(10, 4, 3)
+    lens = Lens(model, x, layers=layers)
+    assert lens.layers == ("core",)
+    torch.testing.assert_close(lens.features["core"], model.core(x)[0].reshape(40, 6))
+    with pytest.raises(UnsupportedError, match="no incoming weights"):
+        lens.show("weights", "core")
+
+
+@dataclass
+class Result:
+    """What published transformers return."""
+
+    logits: torch.Tensor
+
+
+def test_the_default_loss_takes_the_first_tensor_of_a_structured_output(net):
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return Result(self.net(x))
+
+    x, y = torch.randn(20, 3), torch.randint(0, 2, (20,), dtype=torch.int32)
+    torch.testing.assert_close(Lens(Wrapped(), x).outputs, net(x))
+    found = Lens(Wrapped(), x, y).gradients
+    expected = torch.autograd.grad(nn.functional.cross_entropy(net(x), y.long()), list(net.parameters()))
+    for gradient, wanted in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(gradient, wanted)
+
+
+@pytest.mark.parametrize(
+    ("y", "need", "message"),
+    [
+        (torch.full((20,), 7), "targets", r"class labels in y must lie in 0\.\.1"),
+        (torch.full((20,), 7), "gradients", "loss raised IndexError"),
+        (torch.zeros(20), "gradients", "y must match the outputs"),
+    ],
+)
+def test_targets_that_do_not_fit_are_named(net, y, need, message):
+    with pytest.raises(ArgumentError, match=message):
+        Lens(net, torch.randn(20, 3), y).show(need)

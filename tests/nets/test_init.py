@@ -75,3 +75,9 @@ def test_only_the_first_layer_changes_and_the_global_generator_does_not():
 def test_bad_input(call, kind):
     with pytest.raises(kind):
         call()
+
+
+@pytest.mark.parametrize("domain", ["abc", None])
+def test_what_is_no_domain_is_named(domain):
+    with pytest.raises(ArgumentError, match="domain must be pairs"):
+        td.rank.uniform_density_init_(nn.Linear(2, 4), domain)

@@ -150,3 +150,11 @@ def test_a_report_can_be_empty_of_advice():
     assert report.summary == ()
     assert math.isfinite(len(str(report)))
     assert np.size(report.rows) == 0
+
+
+def test_a_quantity_that_breaks_on_the_model_costs_only_its_own_rows():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Embedding(20, 8), nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 20))
+    report = td.diagnose(net, torch.randint(0, 20, (10, 6)))
+    assert report["rank.epsilon_rank"].values["2"] > 0
+    assert "meanfield.jacobian_singular_values" in report.skipped

@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+from torch import nn
+
 from theodolite.core.errors import ArgumentError, UnknownNameError, UnsupportedError
 from theodolite.train import SGD, Adam, Ensemble, Gaussian, MLPSpec
-from torch import nn
 
 TORCH = {
     "sgd": lambda p, lr: torch.optim.SGD(p, lr),
@@ -61,7 +62,9 @@ def test_members_train_as_under_torch_optim(widths, activation, bias, residual, 
             assert record.data["loss"].values[e, k] == pytest.approx(value.item(), rel=1e-10)
         assert record.data["train_loss"].values[e, -1] == pytest.approx(LOSSES[loss](module(x), y).item(), rel=1e-10)
         for name, parameter in module.named_parameters():
-            torch.testing.assert_close(ensemble.parameters[name.replace(".linear", "")][e], parameter.detach(), rtol=1e-8, atol=1e-11)
+            torch.testing.assert_close(
+                ensemble.parameters[name.replace(".linear", "")][e], parameter.detach(), rtol=1e-8, atol=1e-11
+            )
         torch.testing.assert_close(ensemble.forward(x)[e], module(x).detach(), rtol=1e-8, atol=1e-11)
 
 

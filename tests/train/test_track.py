@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import theodolite as td
-from theodolite.core.errors import ArgumentError, UnknownNameError
+from theodolite.core.errors import ArgumentError, StoreError, UnknownNameError
 from theodolite.core.record import Record
 from theodolite.nets import mlp
 
@@ -124,3 +124,39 @@ def test_misspelt_quantities_and_bad_scalars():
         td.track(net, x, quantities={"rank.epsilon_rank": {"epss": 1}})
     with td.track(net, x) as run, pytest.raises(ArgumentError, match="loss must be a number"):
         run.step(loss=torch.ones(2))
+
+
+def test_an_interrupt_within_a_look_leaves_what_was_recorded(tmp_path, monkeypatch):
+    net, x, optimizer = setup()
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), td.track(net, x, when=td.every(1), store=tmp_path / "run") as run:
+        loop(run, net, x, optimizer, 2)
+        monkeypatch.setattr("theodolite.lens.lens.Lens.show", interrupted)
+        loop(run, net, x, optimizer, 1)
+    data = Record.load(tmp_path / "run").data
+    assert data.step.values.tolist() == [0, 1, 2]
+    assert data.sizes["loss_step"] == 3
+
+
+def test_one_quantity_twice_is_refused():
+    net, x, _ = setup()
+    with pytest.raises(ArgumentError, match="once"):
+        td.track(net, x, quantities=[("rank.epsilon_rank", {"eps": 1e-3}), ("rank.epsilon_rank", {"eps": 1e-6})])
+
+
+def test_a_store_that_holds_other_files_is_refused_before_training(tmp_path):
+    net, x, _ = setup()
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match="not a record"):
+        td.track(net, x, store=tmp_path)
+
+
+def test_a_second_name_is_kept_as_it_was_asked_for():
+    net, x, optimizer = setup()
+    with td.track(net, x[:8], quantities=["tangent.drift"], when=[0, 3]) as run:
+        loop(run, net, x, optimizer, 3)
+    assert float(run.data["tangent.drift"].sel(step=0)) == 0
+    assert float(run.data["tangent.drift"].sel(step=3)) > 0

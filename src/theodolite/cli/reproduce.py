@@ -26,15 +26,16 @@ def main(words: Sequence[str]) -> int:
         return 0
     name, rest = words[0], list(words[1:])
     rest, config = split_config(rest)
-    rest, scale = _option(rest, "scale", "paper")
-    rest, out = _option(rest, "out", f"runs/{name}")
+    settings = _settings(config)
+    rest, scale = _option(rest, "scale", str(settings.pop("scale", "paper")))
+    rest, out = _option(rest, "out", str(settings.pop("out", f"runs/{name}")))
 
     import tyro
 
     from theodolite.core.registry import experiment
 
     kind = experiment(name)
-    default = kind.with_settings(scale, **_settings(config))
+    default = kind.with_settings(scale, **settings)
     made = tyro.cli(kind, args=rest, default=default, prog=f"theodolite reproduce {name}")
     record = made.run()
     folder = Path(out)

@@ -47,7 +47,10 @@ def as_float64(
     import torch
 
     # In C order, because torch takes no negative strides.
-    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value, order="C"))
+    try:
+        tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value, order="C"))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{name} must be an array of numbers, got {type(value).__name__}: {error}") from error
     if tensor.is_complex():
         raise ArgumentError(f"{name} must be real, got dtype {tensor.dtype}; pass its real part or modulus")
     if not tensor.is_floating_point():

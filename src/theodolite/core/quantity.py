@@ -17,13 +17,15 @@ from theodolite.core.errors import UnsupportedError, unknown
 from theodolite.core.measurement import Judgement, Measurement, Observation
 from theodolite.core.needs import NEEDS, check_needs
 
-__all__ = ["QUANTITIES", "Quantity", "quantity", "topic_of"]
+__all__ = ["ALIASES", "QUANTITIES", "Quantity", "quantity", "topic_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 #: All quantities registered so far, by name; `theodolite.core.registry.quantities` loads the topics first.
 QUANTITIES: dict[str, Quantity] = {}
+#: Second name -> name.
+ALIASES: dict[str, str] = {}
 
 
 def topic_of(module: str) -> str:
@@ -125,6 +127,7 @@ def quantity(
     fill: Mapping[str, str] | None = None,
     interval: Callable[..., Any] | None = None,
     judge: Callable[[Observation], Judgement] | None = None,
+    alias: str | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a pure function of tensors as a quantity named ``topic.function``.
 
@@ -136,6 +139,7 @@ def quantity(
         fill: needs for parameters whose name is not the need's, or which have a default.
         interval: same parameters -> (low, high) that rounding allows.
         judge: verdict and advice for a report row.
+        alias: a second name within the topic, by which the quantity can be asked for.
 
     Raises:
         UnknownNameError: a required positional parameter is nothing that a lens can show.
@@ -155,6 +159,8 @@ def quantity(
             return result
 
         options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        if alias is not None:
+            ALIASES[f"{topic_of(function.__module__)}.{alias}"] = name
         QUANTITIES[name] = Quantity(name, symbol, reference, call, filled, options, interval, judge)
         return call
 

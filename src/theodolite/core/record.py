@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["Record", "Verification", "provenance"]
+__all__ = ["Record", "Verification", "check_replaceable", "provenance"]
 
 
 def provenance(**more: Any) -> dict[str, Any]:
@@ -90,7 +90,9 @@ class Record:
     def save(self, path: str | Path) -> Path:
         """Write the record to the folder ``path`` (zarr v3), atomically: it is there whole or not at all."""
         path = Path(path)
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        former = path.with_name(f".{path.name}.{uuid.uuid4().hex}.former")
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         attributes = {
             "theodolite_record": json.dumps(
@@ -100,14 +102,17 @@ class Record:
         try:
             _storable(self.data).assign_attrs({**self.data.attrs, **attributes}).to_zarr(draft, zarr_format=3, consolidated=False)
             if path.exists():
-                shutil.rmtree(path)
+                os.replace(path, former)  # kept until the new one stands
             os.replace(draft, path)
         except OSError as error:
             raise StoreError(
                 f"the record could not be written to {path}: {error}; free space or choose another folder"
             ) from error
         finally:
+            if former.exists() and not path.exists():
+                os.replace(former, path)
             shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
         return path
 
     @classmethod
@@ -132,6 +137,12 @@ class Record:
     def _repr_html_(self) -> str:
         html: str = self.data._repr_html_()
         return f"<b>{self.name}</b>{html}"
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `StoreError` when a record at ``path`` would overwrite something else than a record."""
+    if path.is_file() or (path.is_dir() and not (path / "zarr.json").is_file() and any(path.iterdir())):
+        raise StoreError(f"{path} exists and is not a record; it is left as it is: choose a new or empty folder for the record")
 
 
 def _storable(data: xr.Dataset) -> xr.Dataset:

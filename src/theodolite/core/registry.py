@@ -6,12 +6,13 @@ import functools
 import importlib
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from theodolite.core.errors import unknown
-from theodolite.core.quantity import QUANTITIES, Quantity, topic_of
+from theodolite.core.quantity import ALIASES, QUANTITIES, Quantity, topic_of
 
 if TYPE_CHECKING:
     from theodolite.core.claim import Claim
@@ -61,6 +62,8 @@ def quantity_named(name: str) -> Quantity:
     package = topics().get(name.partition(".")[0])
     if package is not None:
         sibling(f"{package}.measure", "measure")  # only the topic that is asked for
+    if name in ALIASES:
+        return replace(QUANTITIES[ALIASES[name]], name=name)  # under the name that it was asked for by
     if name not in QUANTITIES:
         raise unknown("quantity", name, quantities())
     return QUANTITIES[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -67,5 +68,8 @@ def as_schedule(when: Schedule | Callable[[int], bool] | Iterable[int]) -> Sched
         return when
     if callable(when):
         return Schedule(when, getattr(when, "__name__", "custom"))
-    steps = frozenset(int(s) for s in when)
+    try:
+        steps = frozenset(operator.index(s) for s in when)
+    except TypeError:
+        raise ArgumentError(f"when must be a schedule, a callable step -> bool or a list of steps, got {when!r}") from None
     return Schedule(steps.__contains__, f"steps({sorted(steps)})")

@@ -5,22 +5,26 @@ Needs the extra ``distributed``; a batch system needs the extra ``slurm`` (dask-
 
 from __future__ import annotations
 
-import os
-import signal
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
-import time
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
-from theodolite.core.errors import ArgumentError, require_extra
-from theodolite.lab.workers import ONE_THREAD
+from theodolite.core.errors import ArgumentError, StoreError, UnsupportedError, require_extra
+from theodolite.lab.workers import ONE_THREAD, WorkerDied, worker_environment
 
-__all__ = ["batch_cluster", "dask_executor"]
+__all__ = ["DaskExecutor", "batch_cluster", "dask_executor"]
 
 SYSTEMS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
+#: Seconds that workers of this machine have to start, and that a finished task has to hand over its result.
+START_SECONDS, FETCH_SECONDS = 120.0, 15.0
 
 
 @contextmanager
@@ -34,7 +38,7 @@ def dask_executor(workers: int, address: Any = None) -> Iterator[tuple[Executor,
             (see `batch_cluster`). Workers elsewhere must see the store and be able to import the experiment.
 
     Yields:
-        Dask's own `concurrent.futures.Executor`, and twice the number of threads behind it.
+        A `DaskExecutor`, and twice the number of threads behind it.
 
     Raises:
         MissingExtraError: distributed or dask-jobqueue is not installed.
@@ -52,15 +56,13 @@ def dask_executor(workers: int, address: Any = None) -> Iterator[tuple[Executor,
                 client = stack.enter_context(Client(place, set_as_default=False))
             except (OSError, TimeoutError, ValueError) as error:
                 raise ArgumentError(f"no Dask scheduler answers at address {address!r}: {error}") from error
-        yield client.get_executor(pure=False), 2 * max(workers, sum(client.nthreads().values()))
+        yield stack.enter_context(DaskExecutor(client)), 2 * max(workers, sum(client.nthreads().values()))
 
 
 def _place(stack: ExitStack, workers: int, address: Any) -> Any:
     """What a Dask client connects to."""
     if address is None:
-        cluster = stack.enter_context(_local_cluster(workers))
-        stack.enter_context(_kept_at(cluster, workers))
-        return cluster
+        return stack.enter_context(_local_cluster(workers))
     if isinstance(address, str):
         system, _, options = address.partition("?")
         if system in SYSTEMS:
@@ -71,48 +73,50 @@ def _place(stack: ExitStack, workers: int, address: Any) -> Any:
     return address
 
 
-def _local_cluster(workers: int) -> Any:
-    import logging
-
+@contextmanager
+def _local_cluster(workers: int) -> Iterator[Any]:
+    """A scheduler in this process, and worker processes that are replaced whenever they die."""
     import dask
     from distributed import LocalCluster
 
     # One task per worker at a time, and a task is given back at the first death of its worker: then the sweep knows whom to blame
     # and decides itself how often to try again.
-    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
-        return LocalCluster(
-            n_workers=workers,
+    with (
+        dask.config.set({"distributed.scheduler.worker-saturation": 1.0}),
+        LocalCluster(
+            n_workers=0,
             threads_per_worker=1,
-            processes=True,
             dashboard_address=":0",
             silence_logs=logging.CRITICAL,
             scheduler_kwargs={"allowed_failures": 0},
-            env=dict(ONE_THREAD),
-        )
-
-
-#: Seconds without any task executing, while tasks wait, after which workers of this machine are started anew.
-STUCK_AFTER = 20.0
+        ) as cluster,
+        _worker_processes(cluster.scheduler_address, workers),
+    ):
+        try:
+            cluster.get_client().wait_for_workers(workers, timeout=START_SECONDS)
+        except TimeoutError as error:
+            raise UnsupportedError(
+                f"{workers} Dask workers could not be started on this machine within {START_SECONDS:.0f} seconds; "
+                "try engine='local'"
+            ) from error
+        yield cluster
 
 
 @contextmanager
-def _kept_at(cluster: Any, workers: int) -> Iterator[None]:
-    """Replace workers that Dask gives up: a nanny whose worker dies while it is starting closes for good.
+def _worker_processes(address: str, count: int) -> Iterator[None]:
+    """``count`` Dask workers as plain processes, kept at that number.
 
-    A worker that dies at the wrong moment can also leave the scheduler waiting for a task that nobody executes. Workers are then
-    ended, which the driver hears as deaths: their tiles run again.
+    Not Dask's nannies: one whose worker is killed while it is starting hangs or closes for good, and the cluster with it.
     """
     over = threading.Event()
+    processes: dict[int, subprocess.Popen[bytes]] = {}
+    scratch = tempfile.mkdtemp(prefix="theodolite-dask-")
 
     def keep() -> None:
-        idle_since = time.monotonic()
-        while not over.wait(1.0):
-            cluster.scale(workers)
-            if not _stuck(cluster.scheduler):
-                idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > STUCK_AFTER:
-                _end_workers(cluster)
-                idle_since = time.monotonic()
+        while not over.wait(0.2):
+            for index in range(count):
+                if index not in processes or processes[index].poll() is not None:
+                    processes[index] = _start_worker(address, index, scratch)
 
     keeper = threading.Thread(target=keep, daemon=True)
     keeper.start()
@@ -121,21 +125,59 @@ def _kept_at(cluster: Any, workers: int) -> Iterator[None]:
     finally:
         over.set()
         keeper.join()
+        for process in processes.values():
+            process.kill()
+        for process in processes.values():
+            process.wait()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _stuck(scheduler: Any) -> bool:
-    """Whether tasks wait although no worker executes any."""
-    waiting = any(task.state in ("processing", "queued", "no-worker") for task in list(scheduler.tasks.values()))
-    return waiting and not any(worker.executing for worker in list(scheduler.workers.values()))
+def _start_worker(address: str, index: int, scratch: str) -> subprocess.Popen[bytes]:
+    options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0", "--local-directory", scratch]
+    return subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", address, *options],
+        env={**worker_environment(index), "DASK_LOGGING__DISTRIBUTED": "critical"},
+        # Ctrl-C goes to all processes of a terminal's group, and would end a worker in the middle of its tile.
+        start_new_session=True,
+    )
 
 
-def _end_workers(cluster: Any) -> None:
-    """Kill the worker processes; their nannies start new ones."""
-    for nanny in list(cluster.workers.values()):
-        pid = getattr(nanny, "pid", None)
-        if pid:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+class DaskExecutor(Executor):
+    """Tasks on the workers of a Dask client, with every task answered.
+
+    Dask's own executor waits for ever for a result whose worker died between finishing the task and handing the result over, if
+    that happens at the wrong moment. Here such a task fails with `WorkerDied`, and is tried again by whoever submitted it.
+
+    Args:
+        client: a `distributed.Client`; it stays open.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._fetchers = ThreadPoolExecutor(8, thread_name_prefix="theodolite-dask")
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A future for ``fn(*args, **kwargs)``; it cannot be cancelled, as Dask cannot stop a task that runs."""
+        answer: Future[Any] = Future()
+        answer.set_running_or_notify_cancel()
+        task = self.client.submit(fn, *args, pure=False, **kwargs)
+        task.add_done_callback(lambda finished: self._fetchers.submit(self._fetch, finished, answer))
+        return answer
+
+    def _fetch(self, task: Any, answer: Future[Any]) -> None:
+        try:
+            answer.set_result(task.result(timeout=FETCH_SECONDS))
+        except TimeoutError as error:
+            lost = WorkerDied("its Dask worker died with the result")
+            answer.set_exception(error if task.status == "error" else lost)
+        except CancelledError:
+            answer.set_exception(StoreError("the Dask scheduler dropped a task (does it still run?); run again to resume"))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept no further answers."""
+        self._fetchers.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
 def batch_cluster(system: str, **options: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 
 from theodolite.core.errors import ArgumentError
 
-__all__ = ["ONE_THREAD", "InProcess", "WorkerDied", "Workers", "one_thread"]
+__all__ = ["ONE_THREAD", "InProcess", "WorkerDied", "Workers", "one_thread", "worker_environment"]
 
 #: Environment of a worker, set before it imports anything: two threads per worker on two busy cores are many times slower than one.
 ONE_THREAD = dict.fromkeys(
@@ -120,7 +120,7 @@ class Workers(Executor):
         if count < 1:
             raise ArgumentError(f"workers must be at least 1, got {count}")
         self.count = count
-        self._environment = {**ONE_THREAD, **(environment or {})}
+        self._extra = dict(environment or {})
         self._tasks: queue.SimpleQueue[tuple[Future[Any], bytes] | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._processes: dict[int, Any] = {}
@@ -198,16 +198,21 @@ class Workers(Executor):
             process.stdout.close()
 
     def _start(self, index: int) -> Any:
-        environment = {**os.environ, **self._environment, **_device(index)}
         # Not multiprocessing's spawn, which imports the main script again: here a script needs no guard, and starts faster.
         process = subprocess.Popen(
             [sys.executable, "-c", "from theodolite.lab.workers import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**environment, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            env={**worker_environment(index), **self._extra},
         )
         self._processes[index] = process
         return process
+
+
+def worker_environment(index: int) -> dict[str, str]:
+    """The environment of worker ``index``: this process's, one thread, one device, and the same modules to import."""
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    return {**os.environ, **ONE_THREAD, **_device(index), "PYTHONPATH": path}
 
 
 def _device(index: int) -> dict[str, str]:

@@ -9,14 +9,15 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
-from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.core.errors import ArgumentError, TheodoliteError, UnsupportedError
 from theodolite.lens import inputs
 from theodolite.lens.frozen import frozen
+from theodolite.lens.graph import tensors_in
 
 if TYPE_CHECKING:
     from theodolite.lens.lens import Lens
 
-__all__ = ["hessian_product", "input_jacobian", "loss_gradients", "parameter_jacobian", "trainable"]
+__all__ = ["default_loss", "hessian_product", "input_jacobian", "loss_gradients", "parameter_jacobian", "trainable"]
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -42,6 +43,8 @@ def _losses(lens: Lens) -> Iterator[tuple[float, torch.Tensor]]:
             outputs = inputs.run(lens.model, call)
             try:
                 value = loss(outputs, call.y)
+            except TheodoliteError:
+                raise
             except Exception as error:
                 raise ArgumentError(
                     f"loss raised {type(error).__name__} on outputs {_described(outputs)} and y {_described(call.y)}: {error}; "
@@ -51,6 +54,18 @@ def _losses(lens: Lens) -> Iterator[tuple[float, torch.Tensor]]:
             shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
             raise ArgumentError(f"loss must return a scalar tensor, got {shape}; reduce it with .mean() or .sum()")
         yield call.size / total, value
+
+
+def default_loss(outputs: Any, y: torch.Tensor) -> torch.Tensor:
+    """Mean squared error for float targets, cross-entropy for integer ones, on the first tensor among the outputs."""
+    first = next(tensors_in(outputs), None)
+    if first is None:
+        raise UnsupportedError(f"the model returned no tensor but a {type(outputs).__name__}; pass loss=")
+    if not y.is_floating_point():
+        return torch.nn.functional.cross_entropy(first, y.long())
+    if y.shape != first.shape:  # broadcasting (N,) against (N, 1) would compare every output with every target
+        raise ArgumentError(f"y must match the outputs, of shape {tuple(first.shape)}, got {tuple(y.shape)}")
+    return torch.nn.functional.mse_loss(first, y)
 
 
 def _described(value: Any) -> str:

@@ -9,7 +9,7 @@ becomes a node of kind ``unknown`` with its name: it is never passed through.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from theodolite.core.errors import UnsupportedError
 
-__all__ = ["KINDS", "Graph", "Node", "Ref", "trace"]
+__all__ = ["KINDS", "Graph", "Node", "Ref", "tensors_in", "trace"]
 
 _TABLE = {
     "affine": "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d bilinear addmm baddbmm",
@@ -240,7 +240,7 @@ def trace(model: nn.Module, *args: Any, keep: Callable[[Node], bool] | None = No
     finally:
         for handle in handles:
             handle.remove()
-    outputs = tuple(ref for tensor in _tensors(result) if (ref := recorder.lookup(tensor)) is not None)
+    outputs = tuple(ref for tensor in tensors_in(result) if (ref := recorder.lookup(tensor)) is not None)
     functions = {node.order: node.function for node in recorder.nodes}
     graph = Graph(tuple(recorder.nodes), tuple(recorder.inputs), outputs, recorder.module_outputs, recorder.values, functions)
     graph = _named(graph, model)
@@ -266,7 +266,7 @@ class _Recorder(TorchFunctionMode):
 
     def leave(self, name: str, out: Any) -> None:
         self.stack.pop()
-        for tensor in _tensors(out):
+        for tensor in tensors_in(out):
             if (ref := self.lookup(tensor)) is not None:
                 self.module_outputs[name] = ref
                 break
@@ -288,7 +288,7 @@ class _Recorder(TorchFunctionMode):
         if not any(True for _ in _references(referenced)):
             return result
         produced = target if label == "__setitem__" else result
-        if not any(True for _ in _tensors(produced)):  # shapes, dtypes and numbers are constants of the trace
+        if not any(True for _ in tensors_in(produced)):  # shapes, dtypes and numbers are constants of the trace
             return result
         new_args, new_kwargs = referenced
         if in_place and label != "__setitem__":
@@ -298,7 +298,7 @@ class _Recorder(TorchFunctionMode):
 
     def _append(self, kind: str, func: Any, args: Any, kwargs: Any, produced: Any, label: str) -> None:
         index = len(self.nodes)
-        tensors = list(_tensors(produced))
+        tensors = list(tensors_in(produced))
         module = self.stack[-1] if self.stack else ""
         node = Node(index, kind, label, func, tuple(args), dict(kwargs), tuple(tensors[0].shape), module, label, index)
         self.nodes.append(node)
@@ -312,7 +312,7 @@ class _Recorder(TorchFunctionMode):
 
 
 def _references_of_inputs(inputs: Any, recorder: _Recorder) -> None:
-    for tensor in _tensors(inputs):
+    for tensor in tensors_in(inputs):
         recorder.add_input(tensor)
 
 
@@ -335,15 +335,19 @@ def _kind(label: str, args: Any, kwargs: Any) -> str:
     return kind
 
 
-def _tensors(tree: Any) -> Iterator[torch.Tensor]:
+def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+    """All tensors in nested tuples, lists, mappings and dataclasses, in order."""
     if isinstance(tree, torch.Tensor):
         yield tree
     elif isinstance(tree, Mapping):
         for value in tree.values():
-            yield from _tensors(value)
+            yield from tensors_in(value)
     elif isinstance(tree, (list, tuple)):
         for value in tree:
-            yield from _tensors(value)
+            yield from tensors_in(value)
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        for part in fields(tree):
+            yield from tensors_in(getattr(tree, part.name))
 
 
 def _indexed_tensors(tree: Any) -> Iterator[tuple[int, torch.Tensor]]:
@@ -352,7 +356,7 @@ def _indexed_tensors(tree: Any) -> Iterator[tuple[int, torch.Tensor]]:
             if isinstance(value, torch.Tensor):
                 yield item, value
             elif isinstance(value, (list, tuple)):  # e.g. the (h, c) of an LSTM: the part counts as its outer item
-                for tensor in _tensors(value):
+                for tensor in tensors_in(value):
                     yield item, tensor
 
 

@@ -10,7 +10,10 @@ import torch
 
 from theodolite.core.errors import UnsupportedError, unknown
 from theodolite.lens.architecture import TRANSPARENT, weights_after, weights_before
-from theodolite.lens.graph import Graph, Ref
+from theodolite.lens.graph import Graph, Node, Ref
+
+#: Operations that return their features first in a tuple, with states or attention weights behind them.
+_RETURNS_TUPLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "multi_head_attention_forward"})
 
 __all__ = ["Layer", "choose_layers", "outgoing_matrix", "sample_matrix"]
 
@@ -37,7 +40,7 @@ class Layer:
 
 
 def choose_layers(graph: Graph, patterns: str | Sequence[str] | None) -> tuple[Layer, ...]:
-    """The observed layers: all activations fed by weights, or what the glob patterns name.
+    """The observed layers: all activations fed by weights and recurrent layers, or what the glob patterns name.
 
     Raises:
         UnknownNameError: a pattern that matches neither an operation nor a module.
@@ -45,7 +48,7 @@ def choose_layers(graph: Graph, patterns: str | Sequence[str] | None) -> tuple[L
     """
     if patterns is not None:
         wanted = [patterns] if isinstance(patterns, str) else list(patterns)
-        named = {node.name: Ref(node.index) for node in graph if node.kind != "input"}
+        named = {node.name: Ref(node.index, _first_part(node)) for node in graph if node.kind != "input"}
         named |= {name: ref for name, ref in graph.module_outputs.items() if name}
         chosen: dict[Ref, str] = {}
         for pattern in wanted:
@@ -54,14 +57,19 @@ def choose_layers(graph: Graph, patterns: str | Sequence[str] | None) -> tuple[L
                 raise unknown("layer", pattern, named)
             chosen |= matched
         return tuple(_layer(graph, name, ref) for ref, name in sorted(chosen.items(), key=lambda item: item[0].index))
-    found = [n for n in graph if n.kind == "elementwise" and _fed_by_weights(graph, n.index)]
-    if not found:  # a linear network: its hidden affine outputs
+    found = [n for n in graph if n.kind == "recurrent" or (n.kind == "elementwise" and _fed_by_weights(graph, n.index))]
+    if not found:  # no activation: the hidden outputs of affine and attention operations
         returned = {ref.index for ref in graph.outputs}
-        found = [n for n in graph if n.kind == "affine" and n.index not in returned]
+        found = [n for n in graph if n.kind in ("affine", "attention") and n.index not in returned]
     if not found:
         seen = ", ".join(dict.fromkeys(f"{n.kind} ({n.label})" for n in graph if n.kind != "input")) or "no operation"
         raise UnsupportedError(f"no hidden layer was found to observe; the model's operations are: {seen}; name one with layers=")
-    return tuple(_layer(graph, node.name, Ref(node.index)) for node in found)
+    return tuple(_layer(graph, node.name, Ref(node.index, _first_part(node))) for node in found)
+
+
+def _first_part(node: Node) -> int | None:
+    """Which part of the node's result holds its features: the first where it returns a tuple."""
+    return 0 if node.label in _RETURNS_TUPLE else None
 
 
 def _fed_by_weights(graph: Graph, index: int) -> bool:
@@ -80,7 +88,10 @@ def _fed_by_weights(graph: Graph, index: int) -> bool:
 
 def _layer(graph: Graph, name: str, ref: Ref) -> Layer:
     node = graph[ref.index]
-    before = weights_before(graph, ref.index) if node.kind != "affine" else node
+    if node.kind == "affine":
+        before: Node | None = node
+    else:  # a recurrent or attention layer has several weights of its own: no one affine operation feeds it
+        before = None if node.kind in ("recurrent", "attention") else weights_before(graph, ref.index)
     after = weights_after(graph, ref.index)
     return Layer(
         name=name,
@@ -106,6 +117,8 @@ def _channel_axis(graph: Graph, index: int) -> int:
 
 def sample_matrix(value: torch.Tensor, channel_axis: int) -> torch.Tensor:
     """A layer's value as (samples, neurons): every position of every sample is a row."""
+    if not isinstance(value, torch.Tensor):
+        raise UnsupportedError(f"a layer's value must be one tensor, got a {type(value).__name__}; name what reads its parts")
     if value.ndim < 2:
         raise UnsupportedError(f"a layer's value must have a batch and a neuron axis, got shape {tuple(value.shape)}")
     return value.movedim(channel_axis, -1).reshape(-1, value.shape[channel_axis])

@@ -277,6 +277,8 @@ class Lens:
     def _show_loss(self) -> Callable[[Any, Any], torch.Tensor]:
         if self.loss is not None:
             return self.loss
+        from theodolite.lens.derivatives import default_loss
+
         self._show_labels()
         return default_loss
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from theodolite.core.errors import ArgumentError
+from theodolite.core.errors import ArgumentError, NumericalError
 
 __all__ = ["Spectrum", "gram", "gram_spectrum", "singular_spectrum", "weighted"]
 
@@ -81,7 +81,13 @@ def gram_spectrum(matrix: torch.Tensor, feature_dtype: torch.dtype = torch.float
     """Spectrum of float64 mass matrices (…, n, n) by a symmetric eigen-solve, negative rounding clamped to zero."""
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.dtype != torch.float64:
         raise ArgumentError(f"matrix must be square and float64, got shape {tuple(matrix.shape)} of {matrix.dtype}")
-    eigenvalues = torch.linalg.eigvalsh(matrix).clamp_min_(0).flip(-1)
+    try:
+        eigenvalues = torch.linalg.eigvalsh(matrix).clamp_min_(0).flip(-1)
+    except torch.linalg.LinAlgError as error:
+        raise NumericalError(
+            f"the eigen-solve of the mass matrix failed, with a greatest entry of {float(matrix.abs().max()):.1e}; "
+            "rescale the features if their squares overflow"
+        ) from error
     floor = eigenvalues[..., 0] * (SAFETY * EPS * matrix.shape[-1])
     return Spectrum(eigenvalues, _feature_error(eigenvalues, feature_dtype), floor)
 

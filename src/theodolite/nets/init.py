@@ -33,7 +33,10 @@ def as_domain(domain: Domain, dim: int | None = None) -> torch.Tensor:
         >>> as_domain((-1, 1), dim=2).tolist()
         [[-1.0, 1.0], [-1.0, 1.0]]
     """
-    box = torch.as_tensor(domain, dtype=torch.float64)
+    try:
+        box = torch.as_tensor(domain, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(f"domain must be pairs (low, high), one per axis, got {domain!r}") from None
     if box.shape == (2,):
         box = box.expand(dim or 1, 2).clone()
     if box.ndim != 2 or box.shape[1] != 2 or not bool((box[:, 0] < box[:, 1]).all()) or not bool(torch.isfinite(box).all()):

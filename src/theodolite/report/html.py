@@ -11,7 +11,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from theodolite.core.reference import described
-from theodolite.core.registry import quantities
+from theodolite.core.registry import quantity_named
 from theodolite.report.text import measured_text
 
 if TYPE_CHECKING:
@@ -135,11 +135,10 @@ def _unmeasured(report: Report) -> str:
 
 
 def _methods(report: Report) -> str:
-    known = quantities()
     names = dict.fromkeys(row.quantity for row in report.rows)
     items = []
     for name in names:
-        quantity = known[name]
+        quantity = quantity_named(name)
         text = inspect.getdoc(quantity.function) or ""
         items.append(
             f"<details id='{html.escape(name)}'><summary><code>{html.escape(name)}</code> {html.escape(quantity.summary)}</summary>"

@@ -95,7 +95,9 @@ def write(rows: Iterable[Row], path: Path) -> None:
     """Write rows to ``path``: ``.json`` as records, ``.md`` as a table; atomically."""
     rows = list(rows)
     text = (
-        json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) if path.suffix == ".json" else as_markdown(rows)
+        json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
+        if path.suffix == ".json"
+        else f"# Claims\n\n{as_markdown(rows)}"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.partial")

@@ -345,5 +345,7 @@ def _scales(scale: Any, members: int, depth: int) -> Tensor:
     if factors.ndim == 1:
         factors = factors[:, None].expand(-1, depth)
     if factors.shape != (members, depth) or not bool(torch.isfinite(factors).all()):
-        raise ArgumentError(f"init_scale must be a finite number, [{members}] or [{members}, {depth}], got {tuple(factors.shape)}")
+        raise ArgumentError(
+            f"init_scale must be a finite number, [{members}] or [{members}, {depth}], got {tuple(factors.shape)}"
+        )
     return factors

@@ -114,6 +114,8 @@ def _redrawn(module: nn.Module, seed: int) -> nn.Module:
                 continue
             reset = getattr(layer, "reset_parameters", getattr(layer, "_reset_parameters", None))
             if reset is None:
-                raise UnsupportedError(f"layer {name!r} ({type(layer).__name__}) has parameters but no reset_parameters to redraw them")
+                raise UnsupportedError(
+                    f"layer {name!r} ({type(layer).__name__}) has parameters but no reset_parameters to redraw them"
+                )
             reset()
     return fresh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ class Network:
     def elements(self, samples: int) -> int:
         """Elements of one member's largest tensor when it sees ``samples`` points."""
         widths = self.spec.widths
-        parameters = max(a * b for a, b in zip(widths, widths[1:], strict=False))
+        parameters = max(a * b for a, b in pairwise(widths))
         return max(samples * max(widths), parameters if samples > 1 else 0)
 
     def affine(self, layer: int, params: Sequence[Tensor], h: Tensor, out: Tensor | None = None) -> Tensor:
@@ -151,7 +152,9 @@ class Network:
                 delta = self.activation.backward(upstream, seen.preactivations[layer], seen.activations[layer], room)
             weight_at, bias_at = self.groups[layer]
             c, cb = self.scales[layer]
-            gradients[weight_at] = self._weight_gradient(delta, seen.features[layer], None if work is None else work.weights[layer])
+            gradients[weight_at] = self._weight_gradient(
+                delta, seen.features[layer], None if work is None else work.weights[layer]
+            )
             if c != 1:
                 gradients[weight_at].mul_(c)
             if bias_at is not None:
@@ -159,7 +162,8 @@ class Network:
                 gradients[bias_at] = b if cb == 1 else b.mul_(cb)
             if layer:
                 below = self._pull_back(delta, params[weight_at], c, None if work is None else work.below[layer - 1])
-                upstream = below.add_(upstream) if layer < self.spec.depth - 1 and self.skips[layer] else below
+                skipped = layer < self.spec.depth - 1 and self.skips[layer]
+                upstream = below.add_(upstream) if skipped and upstream is not None else below
         return gradients
 
     @staticmethod
@@ -191,7 +195,8 @@ class Network:
                 total += (delta.square().sum(-1) * reach).sum(-1)
                 if layer:
                     below = self._pull_back(delta, params[weight_at], c)
-                    upstream = below.add_(upstream) if layer < self.spec.depth - 1 and self.skips[layer] else below
+                    skipped = layer < self.spec.depth - 1 and self.skips[layer]
+                upstream = below.add_(upstream) if skipped and upstream is not None else below
         return total
 
     @staticmethod

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["Probe", "View", "find_probes"]
 
 
+#: Names that every record of a run uses itself.
+RESERVED = {"member", "look", "step", "layer", "loss", "train_loss", "test_loss", "status", "stopped_at"}
+
+
 class View:
     """All members at one look. Everything is computed on first use and kept until the look is over.
 
@@ -51,7 +55,9 @@ class View:
         """One forward pass of all members on ``x``."""
         model = self.ensemble.model
         if self.ensemble.spec is None:
-            raise UnsupportedError("an ensemble made from a module has no hidden layers of its own; probe its outputs or parameters")
+            raise UnsupportedError(
+                "an ensemble made from a module has no hidden layers of its own; probe its outputs or parameters"
+            )
         return model.forward(list(self.parameters.values()), self.x)  # type: ignore[union-attr]
 
     @property
@@ -220,6 +226,9 @@ def find_probes(probes: Any) -> list[Probe]:
     items = probes.items() if isinstance(probes, Mapping) else ((None, probe) for probe in probes)
     found = [_find(name, what) for name, what in items]
     names = [probe.name for probe in found]
+    taken = sorted(RESERVED.intersection(names))
+    if taken:
+        raise ArgumentError(f"the probe name {taken[0]!r} is taken by the record itself; pass a dict with another name")
     if len(set(names)) < len(names):
         raise ArgumentError(f"probes must have distinct names, got {', '.join(names)}; pass a dict name -> probe")
     return found
@@ -239,7 +248,7 @@ def _find(name: str | None, what: Any) -> Probe:
         return Probe(name or what.name, what.function, what.fill, options, about)
     if not callable(what):
         raise ArgumentError(f"a probe must be the name of a quantity or a function, got {what!r}")
-    label = name or getattr(what, "__name__", type(what).__name__)
+    label = str(name or getattr(what, "__name__", type(what).__name__))
     return Probe(label, what, _named_needs(what), options)
 
 

@@ -228,6 +228,10 @@ class Results:
             variables["loss"] = (("member", "step"), self.losses, about)
             coordinates["step"] = np.arange(run.steps + 1)
         layered = {probe.name: probe for probe in run.probes if probe.layered}
+        losses = {
+            "train_loss": {"description": f"{run.loss.name} on the training data"},
+            "test_loss": {"description": f"{run.loss.name} on the test data"},
+        }
         about_probes = {probe.name: dict(probe.about) for probe in run.probes}
         for name, history in self.seen.items():
             values = np.stack(history, 1)
@@ -236,7 +240,5 @@ class Results:
                 dims.append("layer")
                 coordinates["layer"] = list(run.ensemble.layers[:-1])
             dims += [f"{name}_{axis}" for axis in range(values.ndim - len(dims))]
-            about = {"train_loss": {"description": f"{run.loss.name} on the training data"},
-                     "test_loss": {"description": f"{run.loss.name} on the test data"}}.get(name)  # fmt: skip
-            variables[name] = (dims, values, about if about is not None else about_probes[name])
+            variables[name] = (dims, values, losses.get(name) or about_probes[name])
         return xr.Dataset(variables, coordinates)

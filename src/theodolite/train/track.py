@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +16,7 @@ from torch import nn
 from theodolite.core.errors import ArgumentError, TheodoliteError, unknown
 from theodolite.core.experiment import canonical
 from theodolite.core.quantity import Quantity
-from theodolite.core.record import Record, provenance
+from theodolite.core.record import Record, check_replaceable, provenance
 from theodolite.core.registry import quantity_named
 from theodolite.core.schedule import Schedule, as_schedule, log_spaced
 from theodolite.lens import Lens
@@ -76,8 +77,14 @@ def track(
     chosen = [(quantity_named(name), dict(options)) for name, options in pairs]
     for quantity, options in chosen:
         quantity.check_options(options)
+    names = [quantity.name for quantity, _ in chosen]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ArgumentError(f"quantities must name each quantity once, got {', '.join(sorted(twice))} more than once")
+    folder = Path(store) if store is not None else None
+    if folder is not None:
+        check_replaceable(folder)
     lens = Lens(model, x, y, loss, layers=layers, sample_weights=sample_weights)
-    return Run(lens, chosen, as_schedule(when), Path(store) if store is not None else None)
+    return Run(lens, chosen, as_schedule(when), folder)
 
 
 class Run:
@@ -105,7 +112,8 @@ class Run:
             for need in quantity.needs:
                 if need.startswith("initial_"):
                     for layer in self._lens.layers:
-                        self._initial.show(need.removeprefix("initial_"), layer)
+                        with suppress(TheodoliteError):  # the looks will note the reason
+                            self._initial.show(need.removeprefix("initial_"), layer)
         if self.when(0):
             self._look()
         return self
@@ -137,11 +145,15 @@ class Run:
 
     def _look(self) -> None:
         lens = self._lens.again(initial=self._initial) if self.now else self._lens
-        self._steps.append(self.now)
+        found = {}
         for quantity, options in self._quantities:
             layers: Sequence[str | None] = lens.layers if quantity.level == "layer" else [None]
             values = [self._value(quantity, options, lens, layer) for layer in layers]
-            self._values[quantity.name].append(values if quantity.level == "layer" else values[0])
+            found[quantity.name] = values if quantity.level == "layer" else values[0]
+        # All at once, so that a look cut short by an interrupt leaves what was recorded whole.
+        for name, value in found.items():
+            self._values[name].append(value)
+        self._steps.append(self.now)
 
     def _value(self, quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: str | None) -> Any:
         try:

@@ -31,7 +31,7 @@ def test_resnet_of_tanh(depth, length, growth):
 
 
 def test_full_resnet():
-    found = predict.resnet("tanh", 2.0, 0.5, 1.0, 0.1, depth=100, kind="frn")
+    found = predict.resnet("tanh", 2.0, 0.5, 1.0, 0.1, depth=100, c0=1.0, kind="frn")
     z = np.linspace(-9, 9, 4001)
     weight = np.exp(-z * z / 2) / np.exp(-z * z / 2).sum()
     p, growth = 1.0, 0.0
@@ -119,8 +119,10 @@ def test_minimal_rnn_against_adaptive_quadrature():
     deviation = math.sqrt(found.q_star + 1.0)
 
     def average(f):
-        weight = lambda z: math.exp(-z * z / 2) / math.sqrt(2 * math.pi)  # noqa: E731
-        return quad(lambda z: f(1 / (1 + math.exp(-6.0 - deviation * z))) * weight(z), -12, 12, epsabs=0, epsrel=1e-12, limit=400)[0]
+        weight = lambda z: math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return quad(
+            lambda z: f(1 / (1 + math.exp(-6.0 - deviation * z))) * weight(z), -12, 12, epsabs=0, epsrel=1e-12, limit=400
+        )[0]
 
     close(found.q_star, average(lambda u: (1 - u) ** 2) / (1 - average(lambda u: u * u)), 8)
     close(found.chi, average(lambda u: u * u) + (found.q_star + 1) * average(lambda u: (u - u * u) ** 2), 10)
@@ -141,7 +143,12 @@ def test_law_of_the_cell_against_samples():
     for _ in range(40):
         f, i, g = (m + math.sqrt(v) * rng.standard_normal(n) for m, v in ((1.0, 1.5), (0.3, 1.2), (0.0, 1.1)))
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    for theory, sample in ((state.second, c**2), (state.fourth, c**4), (state.tanh2, np.tanh(c) ** 2), (state.sech4, np.cosh(c) ** -4.0)):
+    for theory, sample in (
+        (state.second, c**2),
+        (state.fourth, c**4),
+        (state.tanh2, np.tanh(c) ** 2),
+        (state.sech4, np.cosh(c) ** -4.0),
+    ):
         assert abs(theory - sample.mean()) < 4 * sample.std() / math.sqrt(n)
 
 
@@ -149,7 +156,7 @@ def _fresh(kind, w, v, mu, width=250, sequences=8, steps=50):
     """(E h², χ) of a network whose weights are drawn anew at every step."""
     g = torch.Generator().manual_seed(3)
     gates = {"lstm": 4, "gru": 3}[kind]
-    draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=g)  # noqa: E731
+    draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=g)
 
     def step(h, c, x, weight, inputs):
         a, b = x @ inputs.T, h @ weight.T
@@ -218,7 +225,7 @@ def test_softmax_moments_against_samples(n, tau, rho):
 
 def _block(x, settings, g, heads=12, keys=64):
     d = x.shape[1]
-    draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=g) / math.sqrt(d)  # noqa: E731
+    draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=g) / math.sqrt(d)
     norm = (lambda x: x / x.square().mean(1, keepdim=True).sqrt()) if settings["norm"] == "pre" else (lambda x: x)
     y, out = norm(x), torch.zeros_like(x)
     for _ in range(heads):
@@ -273,3 +280,29 @@ def test_attention_limits():
     for bad in ({"tokens": 1}, {"c0": -0.5}, {"norm": "post"}, {"sigma_a2": -1.0}, {"depth": 0}):
         with pytest.raises(ArgumentError):
             predict.attention(**{"depth": 3, "tokens": 8, **bad})
+
+
+# -- experiments -------------------------------------------------------------------------------------------------------------
+
+TINY = {
+    "ResnetGradients": {"depth": 24, "width": 100, "seeds": 2},
+    "ResnetOptimalVariance": {"sigma_w2": (1e-3, 0.1, 10.0), "depths": (2, 4), "width": 16, "steps": 8},
+    "RecurrentMemory": {"gate_bias": (0.0, 2.0), "vanilla_sigma_w2": (0.5, 1.2), "width": 60, "sequences": 2, "steps": (8, 10)},
+    "BatchnormGradients": {"activations": ("relu",), "batches": (6, 16), "depth": 14, "width": 60, "seeds": 2},
+}
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_experiment_runs_verifies_and_draws(name):
+    import matplotlib.pyplot as plt
+
+    from theodolite.core.registry import claims
+    from theodolite.theory.meanfield import experiments
+
+    cls = getattr(experiments, name)
+    record = cls.with_settings("small", **TINY[name]).run()
+    verification = record.verify()
+    assert len(verification) == len(claims(cls.name)) > 0
+    assert not any("could not be carried out" in verdict.evidence for _, verdict in verification)
+    assert record.figure() is not None
+    plt.close("all")

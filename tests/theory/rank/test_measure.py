@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import theodolite as td
-from theodolite.core.errors import ArgumentError, TheodoliteWarning
+from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteWarning
 
 
 def features(samples=200, n=12, seed=0, decades=6):
@@ -295,3 +295,18 @@ class TestAccumulator:
 def test_on_a_gpu():
     phi = torch.from_numpy(features())
     assert int(td.rank.epsilon_rank(phi.cuda())) == int(td.rank.epsilon_rank(phi))
+
+
+def test_any_strides_will_do():
+    phi = features()
+    assert td.rank.epsilon_rank(phi[::-1, ::-1], eps=1e-6) == td.rank.epsilon_rank(phi, eps=1e-6)
+
+
+def test_weights_that_do_not_fit_the_leading_dimensions_are_named():
+    with pytest.raises(ArgumentError, match="weights must fit the leading dimensions"):
+        td.rank.spectrum(np.ones((2, 3, 40, 6)), np.ones((5, 40)))
+
+
+def test_features_whose_squares_overflow_are_a_numerical_error():
+    with pytest.raises(NumericalError, match="rescale the features"):
+        td.rank.epsilon_rank(1e200 * torch.from_numpy(features()))

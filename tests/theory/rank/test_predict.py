@@ -78,3 +78,10 @@ def test_the_loss_bound_is_the_distance_to_the_span_when_norms_do_not_bind():
 def test_bad_arguments_are_refused(call):
     with pytest.raises(ArgumentError):
         call()
+
+
+def test_one_target_serves_all_leading_dimensions():
+    rng = np.random.default_rng(0)
+    phi, target = rng.normal(size=(3, 40, 6)), rng.normal(size=40)
+    one_by_one = [td.rank.loss_lower_bound(p, target, 0.5) for p in phi]
+    np.testing.assert_allclose(td.rank.loss_lower_bound(phi, target, 0.5), one_by_one, rtol=1e-12)

@@ -213,3 +213,10 @@ def test_blocks_of_both_kinds_compute():
         assert ConvBlock(4, 8, kind, stride=2)(torch.zeros(1, 4, 8, 8)).shape == (1, 8, 4, 4)
     with pytest.raises(ArgumentError, match="'basic' or 'bottleneck'"):
         ConvBlock(4, 8, "other")
+
+
+@pytest.mark.parametrize("criterion", [{"width": True}, {"eps": "a"}, {"tolerance": "b"}])
+def test_criteria_of_the_wrong_type_are_named(criterion):
+    net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    with pytest.raises(ArgumentError, match=next(iter(criterion))):
+        td.rank.prune(net, torch.randn(20, 2), **criterion)

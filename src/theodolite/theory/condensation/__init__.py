@@ -23,7 +23,7 @@ from theodolite.theory.condensation.predict import (
     relative_distance_exponent,
 )
 
-__all__ = [  # noqa: RUF022 (grouped by what the reader wants)
+__all__ = [
     # phase diagram
     "Coordinates",
     "boundary_distance",

@@ -40,7 +40,7 @@ from theodolite.theory.generalization.predict import (
     sup_margin,
 )
 
-__all__ = [  # noqa: RUF022 - grouped for the reader
+__all__ = [
     # the implicit bias of gradient descent on separable data
     "max_margin",
     "MaxMargin",

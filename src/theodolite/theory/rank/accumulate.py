@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from theodolite.core.arrays import as_float64
@@ -55,7 +56,7 @@ class GramAccumulator:
         Raises:
             ArgumentError: bad input, another width than before, or weights given only sometimes. Nothing is added then.
         """
-        tensor = features if isinstance(features, torch.Tensor) else torch.as_tensor(features)
+        tensor = features if isinstance(features, torch.Tensor) else torch.as_tensor(np.ascontiguousarray(features))
         if tensor.ndim != 2 or 0 in tensor.shape:
             raise ArgumentError(f"features must have shape (N, n) with N, n ≥ 1, got {tuple(tensor.shape)}")
         if self._sum is not None and self._sum.shape[0] != tensor.shape[1]:

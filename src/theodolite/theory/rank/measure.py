@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from theodolite.core.arrays import as_float64, as_given
@@ -294,7 +295,7 @@ def _checked(features: Any, weights: Any) -> tuple[torch.Tensor, torch.Tensor | 
     phi = as_float64(features, "features", at_least=2)
     dtype = features.dtype if isinstance(features, torch.Tensor) else torch.float64
     if not isinstance(features, torch.Tensor) and getattr(features, "dtype", None) is not None:
-        dtype = torch.from_numpy(features[..., :0]).dtype
+        dtype = torch.from_numpy(np.empty(0, features.dtype)).dtype
     if phi.shape[-1] == 0 or phi.shape[-2] == 0:
         raise ArgumentError(f"features must hold at least one sample and one neuron, got shape {tuple(phi.shape)}")
     if weights is None:
@@ -302,6 +303,12 @@ def _checked(features: Any, weights: Any) -> tuple[torch.Tensor, torch.Tensor | 
     w = as_float64(weights, "weights", at_least=1).to(phi.device)
     if w.shape[-1] != phi.shape[-2]:
         raise ArgumentError(f"weights must have one entry per sample, {phi.shape[-2]}, got shape {tuple(w.shape)}")
+    try:
+        torch.broadcast_shapes(w.shape, phi.shape[:-1])
+    except RuntimeError:
+        raise ArgumentError(
+            f"weights must fit the leading dimensions of features, {tuple(phi.shape[:-1])}, got shape {tuple(w.shape)}"
+        ) from None
     if bool((w < 0).any()):
         raise ArgumentError(f"weights must not be negative, got a minimum of {w.min().item()}; use a rule with positive weights")
     return phi, w, dtype
@@ -318,8 +325,8 @@ def _resolved(
     """The spectrum that decides the ε-rank, by the cheapest method that resolves ε, and the threshold (…)."""
     phi, w, dtype = _checked(features, weights)
     samples, n = phi.shape[-2:]
-    if not eps > 0:
-        raise ArgumentError(f"eps must be positive, got {eps}")
+    if not isinstance(eps, (int, float, np.number)) or not eps > 0:
+        raise ArgumentError(f"eps must be positive, got {eps!r}")
     if mode not in ("absolute", "relative", "function"):
         raise ArgumentError(f"mode must be 'absolute', 'relative' or 'function', got {mode!r}")
     if outgoing is not None and mode != "function":

@@ -108,6 +108,8 @@ def loss_lower_bound(features: Any, target: Any, beta_norm: float, weights: Any 
     u = as_float64(target, "target", at_least=1)
     if u.ndim == phi.ndim - 1:
         u = u[..., None]
+    if u.ndim < phi.ndim and u.ndim <= 2 and u.shape[0] == phi.shape[-2]:  # one target for all leading dimensions
+        u = (u if u.ndim == 2 else u[:, None]).expand(*phi.shape[:-1], -1)
     if u.ndim != phi.ndim or u.shape[:-1] != phi.shape[:-1]:
         raise ArgumentError(f"target must have one row per sample of features {tuple(phi.shape)}, got {tuple(u.shape)}")
     w = None

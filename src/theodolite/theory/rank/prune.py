@@ -20,6 +20,7 @@ from torch import nn
 from theodolite.core.errors import ArgumentError, UnsupportedError, unknown
 from theodolite.lens import Lens, frozen
 from theodolite.lens import inputs as calls
+from theodolite.lens.graph import tensors_in
 from theodolite.maths.interpolative import interpolate
 from theodolite.theory.rank.prunable import Unit, cut, find_units
 
@@ -132,12 +133,15 @@ def _check_criterion(eps: float | None, width: Any, tolerance: float | None) -> 
         raise ArgumentError(
             f"give exactly one of eps, width and tolerance, got {given or 'none'}; eps=1e-3 is the paper's choice"
         )
+    for name, number in (("eps", eps), ("tolerance", tolerance)):
+        if number is not None and not isinstance(number, (int, float, np.number)):
+            raise ArgumentError(f"{name} must be a number, got {number!r}")
     if eps is not None and not (eps > 0 and math.isfinite(eps)):
         raise ArgumentError(f"eps must be positive and finite, got {eps}")
     if tolerance is not None and not tolerance >= 0:
         raise ArgumentError(f"tolerance must not be negative, got {tolerance}")
     for value in width.values() if isinstance(width, Mapping) else [width]:
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ArgumentError(f"width must be a positive integer, got {value!r}")
 
 
@@ -156,15 +160,8 @@ def _parameters(model: nn.Module) -> int:
 def _outputs(model: nn.Module, lens: Lens) -> torch.Tensor:
     with frozen(model), torch.no_grad():
         parts = [calls.run(model, call) for call in lens.calls]
-    first = [part if isinstance(part, torch.Tensor) else next(iter(_tensors(part))) for part in parts]
+    first = [next(tensors_in(part)) for part in parts]
     return torch.cat([t.reshape(call.size, -1) for t, call in zip(first, lens.calls, strict=True)]).double()
-
-
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    values = tree.values() if isinstance(tree, Mapping) else tree
-    return [tensor for value in values for tensor in _tensors(value)] if isinstance(tree, (Mapping, list, tuple)) else []
 
 
 class _Choice:

@@ -33,7 +33,7 @@ from theodolite.theory.tangent.measure import (
 )
 from theodolite.theory.tangent.predict import Dynamics, critical_learning_rate, training_dynamics
 
-__all__ = [  # noqa: RUF022
+__all__ = [
     # the empirical kernel
     "ntk",
     "ntk_vector_product",

@@ -60,7 +60,8 @@ def choose_backend(job: Job, name: str, check: bool, sample: Sample) -> Backend:
         if reason and name != "auto":
             raise NumericalError(f"backend {backend.name!r} disagrees with autograd on the first steps: {reason}")
         if reason:
-            warnings.warn(f"backend {backend.name!r} disagrees with autograd ({reason}); using autograd", TheodoliteWarning, stacklevel=6)
+            message = f"backend {backend.name!r} disagrees with autograd ({reason}); using autograd"
+            warnings.warn(message, TheodoliteWarning, stacklevel=6)
             backend = AutogradBackend(job)
     return _settled(backend, sample)
 
@@ -94,7 +95,8 @@ def _settled(backend: Backend, sample: Sample) -> Backend:
     layout, job = backend.layout, backend.job
     if not layout.slotted or layout.idle is None or layout.size == 1:
         return backend
-    key = (_shapes(sample(1, 1)), layout, job.batch, job.loss.name, str(job.optimizer), str(job.device), backend.name, id(type(job.model)))
+    names = (job.loss.name, str(job.optimizer), str(job.device), backend.name)
+    key = (_shapes(sample(1, 1)), layout, job.batch, *names, id(type(job.model)))
     if key not in _SETTLED:
         _SETTLED[key] = _independent(backend, sample)
     if not _SETTLED[key]:

@@ -45,7 +45,9 @@ class CompiledBackend(Backend):
         self.layout = Layout(chunk_size(job.elements, BYTES * 8 // torch.finfo(job.dtype).bits))
         self.step: Any = torch.compile(self._step, fullgraph=True, dynamic=False)
 
-    def _step(self, params: list[Tensor], state: dict[str, list[Tensor]], lr: list[Tensor], x: Tensor, y: Tensor, factors: list[Tensor]):
+    def _step(
+        self, params: list[Tensor], state: dict[str, list[Tensor]], lr: list[Tensor], x: Tensor, y: Tensor, factors: list[Tensor]
+    ):
         job, network = self.job, self.job.model
         assert isinstance(network, Network)
         segment = Segment(params, state, lr, x, y, 0, 1)

@@ -96,6 +96,7 @@ class FusedBackend(Backend):
         self._unpack(segment, packed, width)
         if self.plan.output_bias:
             position = self.job.groups[1][1]
+            assert position is not None
             segment.params[position][:, 0] = torch.from_numpy(bias)
             for slot, values in zip(self.slot_names, moments, strict=False):
                 segment.state[slot][position][:, 0] = torch.from_numpy(values)

@@ -35,7 +35,7 @@ exact = numba.njit(fastmath={"contract"}, error_model="numpy", forceinline=True)
 
 
 @intrinsic
-def power_of_two(typingctx, shifted):  # noqa: ANN001, ANN201
+def power_of_two(typingctx, shifted):
     """2^k from a float whose lowest mantissa bits hold the integer k (k + 1.5·2^52, or k + 1.5·2^23 in single precision)."""
     if shifted == types.float64:
         word, real, bits, bias = ir.IntType(64), ir.DoubleType(), 52, 1023
@@ -44,7 +44,7 @@ def power_of_two(typingctx, shifted):  # noqa: ANN001, ANN201
     else:
         return None
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         integer = builder.bitcast(args[0], word)
         exponent = builder.add(builder.shl(integer, ir.Constant(word, bits)), ir.Constant(word, bias << bits))
         return builder.bitcast(exponent, real)
@@ -53,50 +53,50 @@ def power_of_two(typingctx, shifted):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def parity_sign(typingctx, shifted, value):  # noqa: ANN001, ANN201
+def parity_sign(typingctx, shifted, value):
     """``value`` with its sign flipped when the integer in ``shifted`` has bit 1 set (k ≡ 2, 3 mod 4)."""
     return _flip(shifted, value, 1)
 
 
 @intrinsic
-def select(typingctx, condition, yes, no):  # noqa: ANN001, ANN201
+def select(typingctx, condition, yes, no):
     """``yes if condition else no`` with both sides computed: branches would keep loops from being vectorised."""
     if condition != types.boolean or yes != no:
         return None
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         return builder.select(*args)
 
     return yes(condition, yes, no), generate
 
 
 @intrinsic
-def with_sign(typingctx, size, sign):  # noqa: ANN001, ANN201
+def with_sign(typingctx, size, sign):
     """``size`` (not negative) with the sign of ``sign``."""
     return _sign_of(size, sign)
 
 
 @intrinsic
-def odd(typingctx, shifted):  # noqa: ANN001, ANN201
+def odd(typingctx, shifted):
     """Whether the integer in ``shifted`` is odd."""
     if shifted not in (types.float64, types.float32):
         return None
     word = ir.IntType(64 if shifted == types.float64 else 32)
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         bit = builder.and_(builder.bitcast(args[0], word), ir.Constant(word, 1))
         return builder.icmp_signed("!=", bit, ir.Constant(word, 0))
 
     return types.boolean(shifted), generate
 
 
-def _flip(shifted, value, bit):  # noqa: ANN001, ANN202
+def _flip(shifted, value, bit):
     if shifted != value or shifted not in (types.float64, types.float32):
         return None
     width, real = (64, ir.DoubleType()) if shifted == types.float64 else (32, ir.FloatType())
     word = ir.IntType(width)
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         mask = builder.and_(builder.bitcast(args[0], word), ir.Constant(word, 1 << bit))
         mask = builder.shl(mask, ir.Constant(word, width - 1 - bit))
         return builder.bitcast(builder.xor(builder.bitcast(args[1], word), mask), real)
@@ -104,13 +104,13 @@ def _flip(shifted, value, bit):  # noqa: ANN001, ANN202
     return value(shifted, value), generate
 
 
-def _sign_of(size, sign):  # noqa: ANN001, ANN202
+def _sign_of(size, sign):
     if size != sign or size not in (types.float64, types.float32):
         return None
     width, real = (64, ir.DoubleType()) if size == types.float64 else (32, ir.FloatType())
     word = ir.IntType(width)
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):
         top = builder.and_(builder.bitcast(args[1], word), ir.Constant(word, 1 << (width - 1)))
         return builder.bitcast(builder.or_(builder.bitcast(args[0], word), top), real)
 
@@ -130,7 +130,7 @@ _INV_LN2, _INV_LN2_32 = 1 / math.log(2), np.float32(1 / math.log(2))
 
 
 @exact
-def exp_64(x):  # noqa: ANN001, ANN201
+def exp_64(x):
     """e^x in double precision; saturates at the ends of the normal range instead of over- or underflowing."""
     # exp(±708) is still a normal number; beyond, the power of two would wrap around.
     x = select(x > 709.0, 709.0, x)
@@ -154,7 +154,7 @@ def exp_64(x):  # noqa: ANN001, ANN201
 
 
 @exact
-def exp_32(x):  # noqa: ANN001, ANN201
+def exp_32(x):
     """e^x in single precision; saturates likewise."""
     one = np.float32(1.0)
     x = select(x > np.float32(88.0), np.float32(88.0), x)
@@ -174,7 +174,7 @@ def exp_32(x):  # noqa: ANN001, ANN201
 
 # tanh: z + z³ P(z²)/Q(z²) for |z| < 0.625 (Cephes), else 1 − 2/(exp(2|z|) + 1) with the sign of z.
 @exact
-def tanh_64(z):  # noqa: ANN001, ANN201
+def tanh_64(z):
     """tanh z in double precision."""
     size = abs(z)
     s = z * z
@@ -186,7 +186,7 @@ def tanh_64(z):  # noqa: ANN001, ANN201
 
 
 @exact
-def tanh_32(z):  # noqa: ANN001, ANN201
+def tanh_32(z):
     """tanh z in single precision."""
     one, two = np.float32(1.0), np.float32(2.0)
     size = abs(z)
@@ -203,7 +203,7 @@ def tanh_32(z):  # noqa: ANN001, ANN201
 
 # erf: z T(z²)/U(z²) for |z| < 1, else 1 − exp(−z²) P(|z|)/Q(|z|) (Cephes); beyond 6 it is ±1 to the last bit.
 @exact
-def erf_64(z):  # noqa: ANN001, ANN201
+def erf_64(z):
     """erf z in double precision."""
     s = z * z
     t = 9.60497373987051638749e0
@@ -247,7 +247,7 @@ _PIO2_1_32, _PIO2_2_32, _PIO2_3_32 = np.float32(1.5703125), np.float32(4.8375129
 
 
 @exact
-def sincos_64(z):  # noqa: ANN001, ANN201
+def sincos_64(z):
     """(sin z, cos z) in double precision, fully accurate for |z| up to about 1e6."""
     shifted = z * _TWO_OVER_PI + _MAGIC
     k = shifted - _MAGIC
@@ -278,7 +278,7 @@ def sincos_64(z):  # noqa: ANN001, ANN201
 
 
 @exact
-def sincos_32(z):  # noqa: ANN001, ANN201
+def sincos_32(z):
     """(sin z, cos z) in single precision, fully accurate for |z| up to about 1e4."""
     shifted = z * _TWO_OVER_PI_32 + _MAGIC_32
     k = shifted - _MAGIC_32
@@ -301,7 +301,7 @@ def sincos_32(z):  # noqa: ANN001, ANN201
 
 
 @exact
-def erf_32(z):  # noqa: ANN001, ANN201
+def erf_32(z):
     """erf z in single precision."""
     s = z * z
     t = np.float32(7.853861353153693e-5)
@@ -325,12 +325,12 @@ def erf_32(z):  # noqa: ANN001, ANN201
 
 
 @exact
-def sigmoid_64(z):  # noqa: ANN001, ANN201
+def sigmoid_64(z):
     """1/(1 + e^−z) in double precision, without overflow."""
     return 1.0 / (1.0 + exp_64(-z))
 
 
 @exact
-def sigmoid_32(z):  # noqa: ANN001, ANN201
+def sigmoid_32(z):
     """1/(1 + e^−z) in single precision, without overflow."""
     return np.float32(1.0) / (np.float32(1.0) + exp_32(-z))

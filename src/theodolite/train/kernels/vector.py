@@ -11,11 +11,11 @@ from theodolite.train.kernels.build import load_source
 
 __all__ = ["tanh_into"]
 
-_SOURCE = '''@kernel
+_SOURCE = """@kernel
 def run(z, result):
     for i in range(z.size):
         result[i] = tanh(z[i])
-'''
+"""
 
 
 @functools.cache

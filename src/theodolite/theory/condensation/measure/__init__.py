@@ -11,7 +11,7 @@ from theodolite.theory.condensation.measure.neurons import (
     similarity_order,
 )
 
-__all__ = [  # noqa: RUF022 (grouped by what the reader wants)
+__all__ = [
     # neurons
     "amplitude",
     "cosine_similarity_matrix",

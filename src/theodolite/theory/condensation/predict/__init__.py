@@ -12,7 +12,7 @@ from theodolite.theory.condensation.predict.coordinates import (
 from theodolite.theory.condensation.predict.directions import Directions, predict_directions
 from theodolite.theory.condensation.predict.multiplicity import Multiplicity, multiplicity
 
-__all__ = [  # noqa: RUF022 (grouped by what the reader wants)
+__all__ = [
     # phase diagram
     "NAMED_INITIALISATIONS",
     "Coordinates",

@@ -1,5 +1,11 @@
 """One experiment per figure of the mean-field papers."""
 
+from theodolite.theory.meanfield.experiments.architectures import (
+    BatchnormGradients,
+    RecurrentMemory,
+    ResnetGradients,
+    ResnetOptimalVariance,
+)
 from theodolite.theory.meanfield.experiments.flow import CorrelationFlow, GradientFlow
 from theodolite.theory.meanfield.experiments.isometry import DynamicalIsometryTraining, JacobianSpectrum
 from theodolite.theory.meanfield.experiments.plane import PhaseDiagram
@@ -7,6 +13,7 @@ from theodolite.theory.meanfield.experiments.training import CriticalInit, Train
 from theodolite.theory.meanfield.experiments.vanilla_cnn import DeltaOrthogonal
 
 __all__ = [
+    "BatchnormGradients",
     "CorrelationFlow",
     "CriticalInit",
     "DeltaOrthogonal",
@@ -14,5 +21,8 @@ __all__ = [
     "GradientFlow",
     "JacobianSpectrum",
     "PhaseDiagram",
+    "RecurrentMemory",
+    "ResnetGradients",
+    "ResnetOptimalVariance",
     "Trainability",
 ]

@@ -1,5 +1,11 @@
 """Figures of the mean-field experiments: record -> Figure, named as the experiments; nothing is computed here."""
 
+from theodolite.theory.meanfield.figures.architectures import (
+    batchnorm_gradients,
+    recurrent_memory,
+    resnet_gradients,
+    resnet_optimal_variance,
+)
 from theodolite.theory.meanfield.figures.flows import correlation_flow, gradient_flow, phase_diagram
 from theodolite.theory.meanfield.figures.spectra import jacobian_spectrum
 from theodolite.theory.meanfield.figures.training import (
@@ -10,6 +16,7 @@ from theodolite.theory.meanfield.figures.training import (
 )
 
 __all__ = [
+    "batchnorm_gradients",
     "correlation_flow",
     "critical_init",
     "delta_orthogonal",
@@ -17,5 +24,8 @@ __all__ = [
     "gradient_flow",
     "jacobian_spectrum",
     "phase_diagram",
+    "recurrent_memory",
+    "resnet_gradients",
+    "resnet_optimal_variance",
     "trainability",
 ]

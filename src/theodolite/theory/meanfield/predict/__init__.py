@@ -2,10 +2,6 @@
 
 from theodolite.theory.meanfield.predict.attention import TransformerPropagation, attention
 from theodolite.theory.meanfield.predict.conv import ConvModes, conv, kernel_modes
-from theodolite.theory.meanfield.predict.gated import GatedRNN, gru, gru_bias, lstm, lstm_bias
-from theodolite.theory.meanfield.predict.normalization import batchnorm_gradient_growth, layernorm_chi
-from theodolite.theory.meanfield.predict.recurrent import MinimalRNN, VanillaRNN, minimal_rnn, minimal_rnn_bias, vanilla_rnn
-from theodolite.theory.meanfield.predict.resnet import ResNetPropagation, optimal_variance, resnet
 from theodolite.theory.meanfield.predict.criticality import (
     CriticalPoint,
     critical_line,
@@ -22,6 +18,7 @@ from theodolite.theory.meanfield.predict.depth import (
     depth_scales,
 )
 from theodolite.theory.meanfield.predict.finite_width import length_variance, relative_length_variance
+from theodolite.theory.meanfield.predict.gated import GatedRNN, gru, gru_bias, lstm, lstm_bias
 from theodolite.theory.meanfield.predict.isometry import (
     JacobianMoments,
     SpectralEdges,
@@ -45,7 +42,10 @@ from theodolite.theory.meanfield.predict.maps import (
     q_map,
     q_star,
 )
+from theodolite.theory.meanfield.predict.normalization import batchnorm_gradient_growth, layernorm_chi
 from theodolite.theory.meanfield.predict.phase import PhaseDiagram, phase, phase_diagram
+from theodolite.theory.meanfield.predict.recurrent import MinimalRNN, VanillaRNN, minimal_rnn, minimal_rnn_bias, vanilla_rnn
+from theodolite.theory.meanfield.predict.resnet import ResNetPropagation, optimal_variance, resnet
 
 __all__ = [
     "ConvModes",

@@ -7,6 +7,7 @@ variances, so every expectation is an integral over one or two coordinates of a 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ __all__ = ["batchnorm_gradient_growth", "layernorm_chi"]
 
 #: Nodes per panel of the quadrature over angles.
 NODES = 32
+_legendre = functools.cache(np.polynomial.legendre.leggauss)
 
 
 def layernorm_chi(activation: Any) -> float:
@@ -119,7 +121,7 @@ class _Sphere:
         breaks = np.arccos(np.clip(cosines, -1.0, 1.0))
         panels = np.linspace(low, high, 9)
         edges = np.unique(np.clip(np.concatenate([panels, breaks]), low, high))
-        x, w = np.polynomial.legendre.leggauss(NODES)
+        x, w = _legendre(NODES)
         half = 0.5 * np.diff(edges)[:, None]
         angle = ((0.5 * (edges[1:] + edges[:-1]))[:, None] + half * x).ravel()
         with np.errstate(divide="ignore"):

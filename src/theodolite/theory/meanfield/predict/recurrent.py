@@ -1,8 +1,8 @@
 """Recurrent networks at initialisation: how long a state is remembered (Chen, Pennington & Schoenholz 2018).
 
-Mean field: weights Gaussian and drawn anew at every step (with tied weights, q and χ of these two networks differ by a few per cent),
-inputs independent from step to step, of second moment R per coordinate. The time scale −1/ln χ is in steps; χ is the growth per step of the squared distance of
-two nearby states.
+Mean field: weights Gaussian and drawn anew at every step (with tied weights, q and χ of these two networks differ by a few per
+cent), inputs independent from step to step, of second moment R per coordinate. The time scale −1/ln χ is in steps; χ is the growth
+per step of the squared distance of two nearby states.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import Any
-
 
 from theodolite.core.errors import ArgumentError
 from theodolite.maths.dual import dual
@@ -81,7 +80,7 @@ def vanilla_rnn(
         ArgumentError: a negative variance or |Σ| > 1. NumericalError: q has no fixed point. UnsupportedError: φ jumps.
 
     Reference:
-        chen2018 §3.1.
+        chen2018.
 
     Example:
         >>> found = vanilla_rnn("erf", 0.6, 0.4, 0.0, 0.5)
@@ -94,7 +93,11 @@ def vanilla_rnn(
         raise ArgumentError(f"input_correlation must lie in [-1, 1], got {input_correlation}")
     kernel, q = dual(activation), float(q_star(activation, w, drive + b))
     different = drive * (1.0 - input_correlation)
-    c = float(c_star(activation, w, drive + b)) if different == 0.0 or q == 0.0 else _correlation(kernel, q, w, drive + b, different)
+    c = (
+        float(c_star(activation, w, drive + b))
+        if different == 0.0 or q == 0.0
+        else _correlation(kernel, q, w, drive + b, different)
+    )
     chi, chi_1 = (w * float(kernel.derivative(q, q, at)) for at in (c, 1.0))
     return VanillaRNN(q, c, chi, chi_1, float(length_scale(chi)))
 
@@ -139,7 +142,7 @@ def minimal_rnn(sigma_w2: float, sigma_v2: float, mu_b: float, sigma_b2: float, 
         ArgumentError: a negative variance or a bias that is not finite.
 
     Reference:
-        chen2018 §3.2.
+        chen2018.
 
     Example:
         >>> found = minimal_rnn(1.0, 1.0, 2.0, 0.0)
@@ -196,7 +199,7 @@ def minimal_rnn_bias(time_scale: float, sigma_w2: float, sigma_v2: float, sigma_
         ArgumentError: a time scale out of range. NumericalError: no bias in [−30, 40] gives it.
 
     Reference:
-        chen2018 §3.3.
+        chen2018.
 
     Example:
         >>> mu = minimal_rnn_bias(100.0, 0.1, 1.0)

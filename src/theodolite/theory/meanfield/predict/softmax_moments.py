@@ -1,9 +1,9 @@
 """Moments of softmax weights over independent Gaussian logits, of one query and of two correlated ones.
 
-A = exp(a_j)/Z with a_j ~ N(0, τ). Powers of 1/Z are Laplace transforms, Z^{−k} = ∫ s^{k−1} exp(−sZ) ds/(k−1)!, under which the n tokens
-are independent: with H_k(x) = E w^k exp(−w), w = exp(x + a), and s = exp(x), for instance E Σ A_j² = n ∫ H_2(x) H_0(x)^{n−1} dx. All
-integrands are analytic in a strip of half-width π/2 around the real axis, so that the trapezoidal rule converges exponentially: to about 1e-11 with the
-steps below.
+A = exp(a_j)/Z with a_j ~ N(0, τ). Powers of 1/Z are Laplace transforms, Z^{−k} = ∫ s^{k−1} exp(−sZ) ds/(k−1)!, under which the
+tokens are independent: with H_k(x) = E w^k exp(−w), w = exp(x + a), and s = exp(x), for instance E Σ A_j² = n ∫ H_2 H_0^{n−1} dx. All
+integrands are analytic in a strip of half-width π/2 around the real axis, so that the trapezoidal rule converges exponentially: to
+about 1e-11 with the steps below.
 """
 
 from __future__ import annotations

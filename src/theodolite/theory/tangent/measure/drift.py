@@ -80,7 +80,10 @@ def relative_weight_change(parameters: Any, initial_parameters: Any) -> Any:
 
 
 @quantity(
-    symbol="‖K−K₀‖/‖K₀‖", reference="lee2019", fill={"kernel": "tangent_kernel", "initial_kernel": "initial_tangent_kernel"}
+    symbol="‖K−K₀‖/‖K₀‖",
+    reference="lee2019",
+    fill={"kernel": "tangent_kernel", "initial_kernel": "initial_tangent_kernel"},
+    alias="drift",
 )
 def kernel_drift(kernel: Any, initial_kernel: Any) -> Any:
     """Relative drift of the tangent kernel, ‖K − K₀‖_F / ‖K₀‖_F.

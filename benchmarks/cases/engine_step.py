@@ -1,0 +1,74 @@
+"""Training steps of 128 networks of the condensation notebook (width 1000, 4 points): backends against two obvious loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from benchmarks.cases._notebook import LR, WIDTH, Linear, inputs, target, train_one_step
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+from theodolite.train import Ensemble, Gaussian, MLPSpec
+from theodolite.train.loop import Run
+from theodolite.train.options import Options
+
+TITLE = "engine: SGD steps of 128 two-layer ReLU networks, width 1000"
+TOLERANCE = 1e-3
+#: Contender -> share of the work (all networks, all steps) that a call does; times are divided by it.
+SHARE: dict[str, float] = {}
+
+
+def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
+    members, steps = (16, 50) if quick else (128, 2000)
+    few = 20
+    x, y = inputs()[0], target(inputs()[0])
+    spec = MLPSpec((1, WIDTH, 1), "relu", bias="hidden", init=Gaussian(t=0.5))
+    start = Ensemble(spec, members, dtype=torch.float32).parameters
+
+    def engine(backend: str, count: int) -> Callable[[], np.ndarray]:
+        ensemble = Ensemble(spec, members, dtype=torch.float32)
+        run = Run(ensemble, x, y, count, "mse", "sgd", LR, [count], (), Options(backend=backend))
+
+        def call() -> np.ndarray:
+            run.step = 0
+            for name, value in ensemble.parameters.items():
+                value.copy_(start[name])
+            return run._segment(count).numpy()[0, :few]
+
+        SHARE["theodolite" if backend == "numba" else f"theodolite, {backend}"] = count / steps
+        return call
+
+    def stacked() -> np.ndarray:
+        module = Linear(WIDTH, nn.ReLU())
+        names = [name for name, _ in module.named_parameters()]
+        params = dict(zip(names, (value.clone() for value in start.values()), strict=True))
+
+        def loss(p: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+            value = nn.functional.mse_loss(functional_call(module, p, (x,)), y)
+            return value, value
+
+        gradient = vmap(grad(loss, has_aux=True))
+        losses = []
+        for _step in range(few):
+            slopes, value = gradient(params)
+            losses.append(float(value[0]))
+            params = {name: p - LR * slopes[name] for name, p in params.items()}
+        return np.array(losses)
+
+    def notebook() -> np.ndarray:
+        model = Linear(WIDTH, nn.ReLU())
+        model.assign({name: value[0] for name, value in start.items()})
+        optimizer, loss_fn = torch.optim.SGD(model.parameters(), lr=LR), nn.MSELoss(reduction="mean")
+        return np.array([train_one_step(model, optimizer, loss_fn, x, y) for _ in range(few)])
+
+    SHARE["vmap(grad)"] = few / steps
+    SHARE["notebook step"] = few / steps / members
+    return {
+        "theodolite": engine("numba", steps),
+        "theodolite, compile": engine("compile", 100),
+        "theodolite, eager": engine("eager", 40),
+        "vmap(grad)": stacked,
+        "notebook step": notebook,
+    }

@@ -1,0 +1,20 @@
+"""Seed-to-result time of one network of the condensation notebook, relu."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from benchmarks.cases._notebook import whole_run
+from torch import nn
+
+TITLE = "engine: the notebook's whole run, 10,001 epochs with 10,000 test points, per network (relu)"
+TOLERANCE = 1e-4
+#: Contender -> whole runs per call; times are divided by it.
+SHARE: dict[str, float] = {}
+
+
+def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
+    found, share = whole_run("relu", nn.ReLU(), quick)
+    SHARE.update(share)
+    return found
