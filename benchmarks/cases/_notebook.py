@@ -85,9 +85,11 @@ def whole_run(activation: str, module: nn.Module, quick: bool) -> tuple[dict[str
     seen = [look for look in schedule.looks(epochs) if 1 <= look <= NOTEBOOK_EPOCHS]
 
     def engine() -> np.ndarray:
-        data = Ensemble(spec, networks, dtype=torch.float32).train(
-            x, target(x), steps=epochs, lr=LR, schedule=schedule, test=(points, target(points))
-        ).data
+        data = (
+            Ensemble(spec, networks, dtype=torch.float32)
+            .train(x, target(x), steps=epochs, lr=LR, schedule=schedule, test=(points, target(points)))
+            .data
+        )
         return np.concatenate([data["loss"].values[0, :NOTEBOOK_EPOCHS], data["test_loss"].sel(look=seen).values[0]])
 
     def notebook() -> np.ndarray:

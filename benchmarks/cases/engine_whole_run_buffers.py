@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.cases._notebook import whole_run
 from torch import nn
 
-from theodolite.train.memory import keep_large_buffers
+from theodolite.core.memory import keep_large_buffers
 
 TITLE = "engine: the notebook's whole run, per network, with large buffers kept (tanh)"
 TOLERANCE = 1e-4

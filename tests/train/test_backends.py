@@ -11,7 +11,6 @@ from theodolite.train.backends import choose
 from theodolite.train.backends.fused import FusedBackend
 from theodolite.train.chunks import Layout, make_chunks
 from theodolite.train.loop import Run
-from theodolite.train.memory import keep_large_buffers
 from theodolite.train.options import Options
 
 X = torch.linspace(-1, 1, 4)[:, None]
@@ -108,8 +107,3 @@ def test_importing_changes_no_thread_count():
 
     code = "import torch; n = torch.get_num_threads(); import theodolite.train; assert torch.get_num_threads() == n"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_large_buffers_can_be_declined(monkeypatch):
-    monkeypatch.setenv("THEODOLITE_LARGE_BUFFERS", "0")
-    assert keep_large_buffers() is False

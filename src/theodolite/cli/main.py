@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from theodolite.core.errors import TheodoliteError, UnknownNameError, unknown
+from theodolite.core.memory import keep_large_buffers
 
 __all__ = ["COMMANDS", "main"]
 
@@ -49,6 +50,8 @@ def usage() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    if arguments is None:
+        keep_large_buffers()  # this process is ours
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from theodolite.core.errors import ArgumentError
+from theodolite.core.memory import large_buffers_environment
 
 __all__ = ["ONE_THREAD", "InProcess", "WorkerDied", "Workers", "one_thread", "worker_environment"]
 
@@ -212,7 +213,7 @@ class Workers(Executor):
 def worker_environment(index: int) -> dict[str, str]:
     """The environment of worker ``index``: this process's, one thread, one device, and the same modules to import."""
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-    return {**os.environ, **ONE_THREAD, **_device(index), "PYTHONPATH": path}
+    return {**os.environ, **ONE_THREAD, **large_buffers_environment(), **_device(index), "PYTHONPATH": path}
 
 
 def _device(index: int) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -319,7 +320,7 @@ class Ensemble:
 
 def member_numbers(members: int | Sequence[int]) -> tuple[int, ...]:
     """0..E−1, or the given numbers, checked."""
-    numbers = tuple(range(members)) if isinstance(members, int) else tuple(int(m) for m in members)
+    numbers = tuple(range(int(members))) if isinstance(members, Integral) else tuple(int(m) for m in members)  # type: ignore[union-attr]
     if not numbers:
         raise ArgumentError(f"members must be at least 1, got {members!r}")
     if len(set(numbers)) < len(numbers) or min(numbers) < 0:
@@ -329,8 +330,8 @@ def member_numbers(members: int | Sequence[int]) -> tuple[int, ...]:
 
 def member_seeds(seed: Any, members: Sequence[int]) -> list[tuple[int, int]]:
     """(seed, number) from which each member's stream derives."""
-    if isinstance(seed, int):
-        return [(seed, m) for m in members]
+    if isinstance(seed, Integral):
+        return [(int(seed), m) for m in members]
     seeds = [int(s) for s in seed] if not isinstance(seed, Tensor) or seed.ndim else [int(seed)] * len(members)
     if len(seeds) != len(members):
         raise ArgumentError(f"seed must be one number or one per member ({len(members)}), got {len(seeds)}")

@@ -130,6 +130,7 @@ LOSSES: dict[str, Loss] = {
     )
 }
 _FUNCTIONS = {loss.value: loss for loss in LOSSES.values()}
+_FUNCTIONS |= {functional.mse_loss: LOSSES["mse"], functional.cross_entropy: LOSSES["cross_entropy"]}
 
 
 def find_loss(loss: str | Loss | Callable[[Tensor, Tensor], Tensor]) -> Loss:

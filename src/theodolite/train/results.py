@@ -54,13 +54,16 @@ class Results:
         if self.losses is not None:
             self.losses[:, first:after] = values
         bad = ~np.isfinite(values) | (values > self.run.options.diverge_above)
-        for row in list(self.run.alive):
+        for row in self.run.alive:
             if bad[row].any():
                 self._stop(row, DIVERGED, first + int(bad[row].argmax()))
+        self._compact()
 
     def _stop(self, row: int, status: str, step: int) -> None:
         self.status[row], self.stopped_at[row] = status, step
-        self.run.alive.remove(row)
+
+    def _compact(self) -> None:
+        self.run.alive = [row for row in self.run.alive if self.status[row] == RUNNING]
 
     @torch.no_grad()
     def look(self, step: int) -> None:
@@ -70,12 +73,13 @@ class Results:
         view = self._view(step)
         if view is not None:
             measured["train_loss"] = self._loss(view, run.x, run.y)
-            for i, row in enumerate(list(run.alive)):
+            for i, row in enumerate(run.alive):
                 value = measured["train_loss"][i]
                 if not np.isfinite(value) or value > run.options.diverge_above:
                     self._stop(row, DIVERGED, step)
                 elif run.options.target_loss is not None and value <= run.options.target_loss:
                     self._stop(row, CONVERGED, step)
+            self._compact()
             if run.test is not None:
                 measured["test_loss"] = self._loss(view, *run.test)
             for probe in run.probes:

@@ -109,7 +109,7 @@ def _memory_error(data: xr.Dataset, weights: str) -> np.ndarray:
 @claim(
     "meanfield.recurrent_memory",
     statement="Mean-field theory predicts the growth of perturbations of recurrent networks with fresh weights",
-    reference="chen2018, gilboa2019",
+    reference="chen2018 (LSTM, GRU: gilboa2019)",
     tolerance="χ within 6 %",
 )
 def recurrent_growth_is_predicted(data: xr.Dataset) -> Verdict:
@@ -122,7 +122,7 @@ def recurrent_growth_is_predicted(data: xr.Dataset) -> Verdict:
 @claim(
     "meanfield.recurrent_memory",
     statement="The theory, made for fresh weights, describes networks whose weights are the same at every step",
-    reference="chen2018, gilboa2019",
+    reference="chen2018 (LSTM, GRU: gilboa2019)",
     tolerance="χ within 6 %",
 )
 def tied_weights_do_not_matter(data: xr.Dataset) -> Verdict:

@@ -195,7 +195,7 @@ class RecurrentMemory(Experiment):
         steps: of warm-up and of measurement.
     """
 
-    reference = "chen2018, gilboa2019"
+    reference = "chen2018 (LSTM, GRU: gilboa2019)"
     small: ClassVar = {"width": 150, "sequences": 4, "steps": (30, 40)}
 
     vanilla_sigma_w2: tuple[float, ...] = (0.3, 0.7, 1.1, 1.4)

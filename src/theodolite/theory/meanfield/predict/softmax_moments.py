@@ -13,12 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from theodolite.core.errors import NumericalError
 from theodolite.maths.resolution import Array
 
 __all__ = ["SoftmaxMoments", "softmax_moments"]
 
 #: Trapezoidal steps: exp(−π²/h) in x and exp(−2π²/h²) in a standard Gaussian. exp(−w) needs x from −38 to 4 and 9 deviations.
 STEP, GAUSSIAN_STEP, LOW, HIGH, WINDOW = 0.27, 0.6, -38.0, 4.0, 9.0
+
+#: Largest variance of the logits; the grids grow with its square root in each dimension.
+LARGEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,20 @@ def softmax_moments(tokens: int, tau: float, correlation: float) -> SoftmaxMomen
     Returns:
         `SoftmaxMoments`.
 
-    Cost: a few milliseconds, growing with √τ.
+    Raises:
+        NumericalError: τ > 100, where the weights are those of a hard choice.
+
+    Cost: a few milliseconds, growing with τ.
 
     Example:
         >>> round(softmax_moments(4, 0.0, 0.5).overlap, 12)
         0.25
     """
+    if not tau <= LARGEST:
+        raise NumericalError(
+            f"logits of variance {tau:.3g} make attention a hard choice, beyond what is resolved here (at most {LARGEST:g}); lower "
+            "sigma_a2, or keep the length down by norm='pre'"
+        )
     n, h, reach = tokens, STEP, WINDOW * math.sqrt(tau)
     x = np.arange(LOW - reach, HIGH + reach, h)
     a, weight = _gaussian(math.sqrt(tau))

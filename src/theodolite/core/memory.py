@@ -8,9 +8,26 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["keep_large_buffers"]
+__all__ = ["keep_large_buffers", "large_buffers_environment"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_SMALLEST_MAPPING, _LARGEST_KEPT = 1 << 30, (1 << 31) - 1
+
+
+def large_buffers_environment() -> dict[str, str]:
+    """The same setting as variables for the environment of a worker that is about to be started; empty if opted out.
+
+    Example:
+        >>> sorted(large_buffers_environment()) in ([], ["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"])
+        True
+    """
+    if not _wanted():
+        return {}
+    return {"MALLOC_MMAP_THRESHOLD_": str(_SMALLEST_MAPPING), "MALLOC_TRIM_THRESHOLD_": str(_LARGEST_KEPT)}
+
+
+def _wanted() -> bool:
+    return os.environ.get("THEODOLITE_LARGE_BUFFERS", "1") != "0"
 
 
 def keep_large_buffers() -> bool:
@@ -25,10 +42,10 @@ def keep_large_buffers() -> bool:
     """
     import ctypes
 
-    if os.environ.get("THEODOLITE_LARGE_BUFFERS", "1") == "0" or not sys.platform.startswith("linux"):
+    if not _wanted() or not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(_TRIM_THRESHOLD, (1 << 31) - 1))
+    return bool(mallopt(_MMAP_THRESHOLD, _SMALLEST_MAPPING)) and bool(mallopt(_TRIM_THRESHOLD, _LARGEST_KEPT))
