@@ -68,7 +68,7 @@ class Staircase(Experiment):
             return last.expand_dims(depth=[depth], width=[width], optimizer=[optimizer])
 
         cases = [case(d, n, o) for d in self.depths for n in self.widths for o in self.optimizers]
-        return xr.merge(cases, join="outer", combine_attrs="drop_conflicts")
+        return xr.merge(cases, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
 
 
 @dataclass(frozen=True)
