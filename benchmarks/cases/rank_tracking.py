@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-from theodolite.core.registry import quantity_named
-from theodolite.lens import Lens
+from theodolite.core.schedule import every
 from theodolite.maths.quadrature import gauss_legendre
 from theodolite.nets import mlp
+from theodolite.train.track import track
 
 TITLE = "Tracking ε-rank of two layers (64 nodes) beside a training step (256 points, Adam)"
 TOLERANCE = 0.0
@@ -21,8 +21,7 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], None]]:
         torch.manual_seed(0)
         net = mlp([1, 50, 50, 1], "tanh", dtype=torch.float64)
     nodes, weights = gauss_legendre(-1.0, 1.0, 64)
-    lens = Lens(net, nodes, sample_weights=weights)
-    quantity = quantity_named("rank.epsilon_rank")
+    run = track(net, nodes, quantities=["rank.epsilon_rank"], sample_weights=weights, when=every(1))
     x = torch.linspace(-1, 1, 256, dtype=torch.float64)[:, None]
     y = torch.cos(3 * x)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
@@ -30,9 +29,7 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], None]]:
 
     def look() -> None:
         for _ in range(repeats):
-            fresh = lens.again()
-            for layer in fresh.layers:
-                quantity.value(lambda need, fresh=fresh, layer=layer: fresh.show(need, layer))
+            run.step()
 
     def step() -> None:
         for _ in range(repeats):

@@ -15,6 +15,7 @@ from torch import nn
 
 from theodolite.core.errors import ArgumentError, TheodoliteError, unknown
 from theodolite.core.experiment import canonical
+from theodolite.core.needs import NEEDS
 from theodolite.core.quantity import Quantity
 from theodolite.core.record import Record, check_replaceable, provenance
 from theodolite.core.registry import quantity_named
@@ -147,9 +148,13 @@ class Run:
         lens = self._lens.again(initial=self._initial) if self.now else self._lens
         found = {}
         for quantity, options in self._quantities:
-            layers: Sequence[str | None] = lens.layers if quantity.level == "layer" else [None]
-            values = [self._value(quantity, options, lens, layer) for layer in layers]
-            found[quantity.name] = values if quantity.level == "layer" else values[0]
+            if quantity.level == "network":
+                found[quantity.name] = self._value(quantity, options, lens, None)
+                continue
+            together = _stacked(quantity, options, lens)
+            found[quantity.name] = (
+                [self._value(quantity, options, lens, layer) for layer in lens.layers] if together is None else together
+            )
         # All at once, so that a look cut short by an interrupt leaves what was recorded whole.
         for name, value in found.items():
             self._values[name].append(value)
@@ -217,8 +222,30 @@ class Run:
         return f"Run({names}; {len(self._steps)} looks, {self.now} steps)"
 
 
+def _stacked(quantity: Quantity, options: Mapping[str, Any], lens: Lens) -> torch.Tensor | None:
+    """All layers of one shape in one call, by the law fn(stack) = stack(fn): (layers,); None where they must be taken one by one."""
+    if len(lens.layers) < 2 or not all(NEEDS[need].array for need in quantity.needs):
+        return None
+    arguments: dict[str, Any] = {}
+    try:
+        for parameter, need in quantity.fill.items():
+            shown = [lens.show(need, layer) for layer in lens.layers]
+            if all(part is None for part in shown):
+                arguments[parameter] = None
+            elif len({(part.shape, part.dtype) for part in shown}) == 1:
+                arguments[parameter] = torch.stack(shown)
+            else:
+                return None
+        value = quantity.function(**arguments, **options)
+    except (TheodoliteError, AttributeError):
+        return None
+    return value.detach() if isinstance(value, torch.Tensor) and value.shape == (len(lens.layers),) else None
+
+
 def _numbers(values: Any) -> Any:
     """A look's values as floats; one transfer from the device for all layers."""
+    if isinstance(values, torch.Tensor) and values.ndim == 1:
+        return values.double().cpu().numpy()
     if isinstance(values, list):
         if values and all(isinstance(v, torch.Tensor) for v in values):
             return torch.stack([v.double() for v in values]).cpu().numpy()

@@ -25,7 +25,7 @@ __all__ = ["BatchnormGradients", "RecurrentMemory", "ResnetGradients", "ResnetOp
 class ResnetGradients(Experiment):
     """Growth of the squared gradient over the blocks of residual networks, predicted and measured.
 
-    Settings:
+    Attributes:
         cases: (activation, kind, σ_w², σ_v²) of each network; σ_b² = σ_a² = 0.
         depth: number of blocks.
         width: of the networks.
@@ -97,7 +97,7 @@ class ResnetGradients(Experiment):
 class ResnetOptimalVariance(Experiment):
     """Test accuracy on digits of tanh residual networks over depth and σ_w², and the contour of equal gradient growth.
 
-    Settings:
+    Attributes:
         sigma_w2: variances of the inner weights.
         depths: numbers of blocks x ← x + tanh(W x).
         width: of them.
@@ -185,7 +185,7 @@ class ResnetOptimalVariance(Experiment):
 class RecurrentMemory(Experiment):
     """Growth per step of a perturbed state, and so the memory −1/ln χ, of four recurrent networks: predicted and measured.
 
-    Settings:
+    Attributes:
         vanilla_sigma_w2: σ_w² of vanilla networks (tanh), whose memory they set.
         gate_bias: bias of the memory gate of the minimal network, the LSTM and the GRU; as many as above.
         sigma_w2: σ_w² of these three.
@@ -252,7 +252,7 @@ class RecurrentMemory(Experiment):
 class BatchnormGradients(Experiment):
     """Growth of the squared gradient per layer in batch-normalised networks, against the batch size.
 
-    Settings:
+    Attributes:
         activations: names of φ.
         batches: sizes B ≥ 4 of the batch.
         depth: number of layers; the growth is averaged over the lower half, where gradients have found their direction.
