@@ -78,7 +78,8 @@ def test_a_claim_that_cannot_be_checked_is_undecided():
 
 
 def test_settings_are_plain_json():
-    json.dumps(dict(record().settings))
+    settings = dict(record().settings)
+    assert json.loads(json.dumps(settings)) == settings
 
 
 def test_a_folder_of_other_files_is_never_replaced(tmp_path):

@@ -66,9 +66,9 @@ def _uniform(shape: Sequence[int], bound: float, generator: torch.Generator) -> 
 class _Normal(Init):
     """Base of the initialisations that draw every layer from centred normal laws of given standard deviations."""
 
+    @abstractmethod
     def stds(self, spec: MLPSpec) -> list[tuple[float, float]]:
         """Standard deviations of weight and bias, per layer."""
-        raise NotImplementedError
 
     def draw(self, spec: MLPSpec, generator: torch.Generator) -> Layers:
         """One (weight, bias or None) per layer, float64 on the CPU."""
