@@ -13,15 +13,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from theodolite.core.errors import ArgumentError, NumericalError
 
-__all__ = ["Spectrum", "gram", "gram_spectrum", "singular_spectrum", "weighted"]
+__all__ = ["Spectrum", "gram", "gram_spectrum", "mass_matrix", "singular_spectrum", "weighted"]
 
 #: Safety factor on the rounding model u·n·λ_1 of a symmetric eigen-solve.
 SAFETY = 8.0
 EPS = torch.finfo(torch.float64).eps
+#: Rows that are weighted at a time: the copy is still in the cache when it is multiplied.
+BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,26 @@ def gram(scaled: torch.Tensor) -> torch.Tensor:
     if scaled.ndim == 2 and scaled.device.type == "cpu":
         # numpy hands X.T @ X to a symmetric rank-k update: half the work of a general product.
         array = scaled.detach().numpy()
-        return torch.from_numpy(array.T @ array)
+        with np.errstate(over="ignore", invalid="ignore"):  # the eigen-solve reports overflow
+            return torch.from_numpy(array.T @ array)
     return scaled.mT @ scaled
+
+
+def mass_matrix(features: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """M = Φᵀ diag(w) Φ for Φ of shape (…, N, n), in one pass over Φ and without a weighted copy of it; w = 1/N when None."""
+    if features.ndim > 2 or features.device.type != "cpu" or (weights is not None and weights.ndim > 1):
+        return gram(weighted(features, weights))
+    if weights is None:
+        return gram(features) / features.shape[0]
+    array, root = features.detach().numpy(), weights.detach().sqrt().numpy()[:, None]
+    samples, n = array.shape
+    total, rows = np.zeros((n, n)), np.empty((min(BLOCK, samples), n))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, samples, BLOCK):
+            piece = array[start : start + BLOCK]
+            scaled = np.multiply(piece, root[start : start + BLOCK], out=rows[: len(piece)])
+            total += scaled.T @ scaled
+    return torch.from_numpy(total)
 
 
 def gram_spectrum(matrix: torch.Tensor, feature_dtype: torch.dtype = torch.float64) -> Spectrum:

@@ -6,17 +6,18 @@ w = 1/N unless quadrature weights are given (`theodolite.maths.quadrature` has r
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from theodolite.core.arrays import as_float64, as_given
+from theodolite.core.arrays import as_float64, as_given, check_finite
 from theodolite.core.errors import ArgumentError, TheodoliteWarning
 from theodolite.core.measurement import Judgement, Observation
 from theodolite.core.quantity import quantity
-from theodolite.maths.spectrum import SAFETY, Spectrum, gram, gram_spectrum, singular_spectrum, weighted
+from theodolite.maths.spectrum import SAFETY, Spectrum, gram, gram_spectrum, mass_matrix, singular_spectrum, weighted
 
 __all__ = [
     "effective_rank",
@@ -93,14 +94,16 @@ def rank_interval(
 def judge_epsilon_rank(seen: Observation) -> Judgement:
     """Redundant neurons, or neurons that are nearly all alike."""
     width, r = seen.facts["width"], round(seen.value)
+    at = f"ε = {seen.facts['eps']:g}" if "eps" in seen.facts else "ε"
+    redundant = 1 - r / width
     if r <= max(1, width // 16):
         advice = (
-            f"only {r} of {width} neurons are linearly independent at ε; use rank.uniform_density_init_ or a larger weight scale"
+            f"only {r} of {width} neurons are linearly independent at {at}; use rank.uniform_density_init_ or a larger weight scale"
         )
-        return Judgement("collapsed", advice, "bad")
+        return Judgement("collapsed", advice, "bad", redundant)
     if r < width:
-        advice = f"{width - r} of {width} neurons are redundant at ε; rank.prune removes them with an error certificate"
-        return Judgement("redundant", advice, "note")
+        advice = f"{width - r} of {width} neurons are redundant at {at}; rank.prune removes them with an error certificate"
+        return Judgement("redundant", advice, "note", redundant)
     return Judgement("full", "", "good")
 
 
@@ -290,9 +293,9 @@ def seed_epsilon_rank(features: Any, g: Any, eps: float = 1e-3) -> int:
     return int((torch.linalg.eigvalsh(matrix) > eps).sum())
 
 
-def _checked(features: Any, weights: Any) -> tuple[torch.Tensor, torch.Tensor | None, torch.dtype]:
+def _checked(features: Any, weights: Any, *, finite: bool = True) -> tuple[torch.Tensor, torch.Tensor | None, torch.dtype]:
     """Features and weights as float64 tensors, and the dtype that the features came in."""
-    phi = as_float64(features, "features", at_least=2)
+    phi = as_float64(features, "features", at_least=2, finite=finite)
     dtype = features.dtype if isinstance(features, torch.Tensor) else torch.float64
     if not isinstance(features, torch.Tensor) and getattr(features, "dtype", None) is not None:
         dtype = torch.from_numpy(np.empty(0, features.dtype)).dtype
@@ -303,15 +306,28 @@ def _checked(features: Any, weights: Any) -> tuple[torch.Tensor, torch.Tensor | 
     w = as_float64(weights, "weights", at_least=1).to(phi.device)
     if w.shape[-1] != phi.shape[-2]:
         raise ArgumentError(f"weights must have one entry per sample, {phi.shape[-2]}, got shape {tuple(w.shape)}")
-    try:
-        torch.broadcast_shapes(w.shape, phi.shape[:-1])
-    except RuntimeError:
-        raise ArgumentError(
-            f"weights must fit the leading dimensions of features, {tuple(phi.shape[:-1])}, got shape {tuple(w.shape)}"
-        ) from None
+    if w.ndim > 1:
+        _check_leading(w, phi)
     if bool((w < 0).any()):
         raise ArgumentError(f"weights must not be negative, got a minimum of {w.min().item()}; use a rule with positive weights")
     return phi, w, dtype
+
+
+def _check_leading(weights: torch.Tensor, features: torch.Tensor) -> None:
+    try:
+        torch.broadcast_shapes(weights.shape, features.shape[:-1])
+    except RuntimeError:
+        raise ArgumentError(
+            f"weights must fit the leading dimensions of features, {tuple(features.shape[:-1])}, got {tuple(weights.shape)}"
+        ) from None
+
+
+def _mass_matrix(phi: torch.Tensor, w: torch.Tensor | None) -> torch.Tensor:
+    """The mass matrix, which shows whether features are finite without a pass of its own: their squares are on its diagonal."""
+    matrix = mass_matrix(phi, w)
+    if not math.isfinite(matrix.diagonal(dim1=-2, dim2=-1).sum().item()):
+        check_finite(phi, "features")
+    return matrix
 
 
 def _eigenvalues(features: Any, weights: Any, center: bool) -> torch.Tensor:
@@ -323,7 +339,7 @@ def _resolved(
     features: Any, weights: Any, eps: float, mode: str, outgoing: Any, allow_underdetermined: bool
 ) -> tuple[Spectrum, torch.Tensor]:
     """The spectrum that decides the ε-rank, by the cheapest method that resolves ε, and the threshold (…)."""
-    phi, w, dtype = _checked(features, weights)
+    phi, w, dtype = _checked(features, weights, finite=False)
     samples, n = phi.shape[-2:]
     if not isinstance(eps, (int, float, np.number)) or not eps > 0:
         raise ArgumentError(f"eps must be positive, got {eps!r}")
@@ -332,18 +348,20 @@ def _resolved(
     if outgoing is not None and mode != "function":
         raise ArgumentError(f"outgoing weights are used by mode='function' only, got mode={mode!r}")
     if samples < n and not allow_underdetermined:
+        check_finite(phi, "features")
         raise ArgumentError(
             f"features has fewer samples than neurons, N={samples} < n={n}, so the rank is bounded by N; "
             "give more samples, or pass allow_underdetermined=True"
         )
-    scaled = weighted(phi, w)
     if mode == "function":
-        scaled = _output_functions(scaled, outgoing)
-    found = gram_spectrum(gram(scaled), dtype)
+        check_finite(phi, "features")
+        phi = _output_functions(weighted(phi, w), outgoing)
+        w = phi.new_ones(phi.shape[-2])  # the columns hold the weights already
+    found = gram_spectrum(_mass_matrix(phi, w), dtype)
     threshold = _threshold(found, eps, mode)
     # The Gram matrix squares the condition number: below its floor only the singular values of A itself can tell.
     if bool((threshold <= 1e3 * found.floor / SAFETY).any()):
-        found = singular_spectrum(scaled, dtype)
+        found = singular_spectrum(weighted(phi, w), dtype)
         threshold = _threshold(found, eps, mode)
         if bool((threshold <= found.resolution()).any()):
             warnings.warn(
