@@ -76,6 +76,14 @@ def test_exported_programs(model_file, capsys):
     assert "40 samples" in capsys.readouterr().out
 
 
+def test_a_file_that_is_no_exported_program_is_one_line(tmp_path, capfd):
+    (tmp_path / "bad.pt2").write_text("garbage")
+    assert main(["diagnose", str(tmp_path / "bad.pt2")]) == 1
+    error = capfd.readouterr().err
+    assert "not a readable torch.export program" in error
+    assert "Traceback" not in error
+
+
 def test_pickles_are_refused_unless_allowed(model_file, capsys):
     torch.save(torch.nn.Sequential(torch.nn.Linear(64, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1)), "m.pt")
     assert main(["diagnose", "m.pt"]) == 1

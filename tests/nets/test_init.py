@@ -81,3 +81,13 @@ def test_bad_input(call, kind):
 def test_what_is_no_domain_is_named(domain):
     with pytest.raises(ArgumentError, match="domain must be pairs"):
         td.rank.uniform_density_init_(nn.Linear(2, 4), domain)
+
+
+def test_a_box_of_the_piecewise_topic_is_a_domain():
+    net = nn.Linear(2, 8)
+    td.rank.deterministic_init_(net, td.box([-1, 0], [1, 3]))
+    weight = net.weight.clone()
+    td.rank.deterministic_init_(net, [(-1, 1), (0, 3)])
+    assert torch.equal(net.weight, weight)
+    with pytest.raises(ArgumentError, match="low < high"):
+        td.rank.deterministic_init_(net, td.piecewise.segment([0.0, 0.0], [1.0, 0.0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,12 +112,16 @@ def _exported(path: Path) -> nn.Module:
 
     if not path.is_file():
         raise ArgumentError(f"there is no file {str(path)!r}")
+    log = logging.getLogger("torch.export")
+    was, log.disabled = log.disabled, True  # a file that is no program would be logged with a traceback before the error
     try:
         return torch.export.unflatten(torch.export.load(path))
     except Exception as error:
         raise UnsupportedError(
             f"{str(path)!r} is not a readable torch.export program: {type(error).__name__}: {error}"
         ) from error
+    finally:
+        log.disabled = was
 
 
 def _pickled(path: Path, allow_pickle: bool) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -19,12 +19,23 @@ __all__ = [
     "uniform_density_weights",
 ]
 
-Domain = Sequence[float] | Sequence[Sequence[float]]
+
+class Bounded(Protocol):
+    """A domain that knows the box around it, as those of the piecewise-linear topic (``box(-1, 1, dim=2)``)."""
+
+    @property
+    def bounds(self) -> Any:
+        """Pairs (low, high), (d, 2)."""
+
+
+Domain = Sequence[float] | Sequence[Sequence[float]] | Bounded
 M = TypeVar("M", bound=nn.Module)
 
 
 def as_domain(domain: Domain, dim: int | None = None) -> torch.Tensor:
     """A box as (d, 2) float64: one pair (low, high) per axis; a single pair serves every axis of ``dim``.
+
+    Anything with ``bounds`` (a domain of the piecewise-linear topic) is taken by these.
 
     Raises:
         ArgumentError: not pairs with low < high, or of another dimension than ``dim``.
@@ -34,7 +45,7 @@ def as_domain(domain: Domain, dim: int | None = None) -> torch.Tensor:
         [[-1.0, 1.0], [-1.0, 1.0]]
     """
     try:
-        box = torch.as_tensor(domain, dtype=torch.float64)
+        box = torch.as_tensor(getattr(domain, "bounds", domain), dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise ArgumentError(f"domain must be pairs (low, high), one per axis, got {domain!r}") from None
     if box.shape == (2,):

@@ -258,7 +258,7 @@ class TestAccumulator:
 
     def test_bad_pieces_add_nothing(self):
         accumulator = td.rank.GramAccumulator().update(np.ones((3, 2)))
-        before = accumulator.matrix.clone()
+        before = accumulator.matrix.copy()
         for bad, weights in (
             (np.full((2, 2), np.nan), None),
             (np.ones((2, 3)), None),
@@ -267,9 +267,18 @@ class TestAccumulator:
         ):
             with pytest.raises(ArgumentError):
                 accumulator.update(bad, weights)
-        assert torch.equal(accumulator.matrix, before)
+        assert np.array_equal(accumulator.matrix, before)
         with pytest.raises(ArgumentError, match="empty"):
             _ = td.rank.GramAccumulator().matrix
+
+    def test_an_empty_piece_adds_nothing_and_torch_comes_back_as_torch(self):
+        phi = torch.from_numpy(features())
+        accumulator = td.rank.GramAccumulator().update(phi[:0])
+        with pytest.raises(ArgumentError, match="no sample"):
+            _ = accumulator.matrix
+        matrix = accumulator.update(phi).update(phi[:0]).matrix
+        assert isinstance(matrix, torch.Tensor)
+        torch.testing.assert_close(matrix, phi.mT @ phi / len(phi), rtol=0, atol=1e-14)
 
     @pytest.mark.slow
     def test_a_million_samples_in_bounded_memory(self):

@@ -67,6 +67,9 @@ def test_the_loss_bound_is_the_distance_to_the_span_when_norms_do_not_bind():
     "call",
     [
         lambda: td.rank.submatrix_bound(3, 4),
+        lambda: td.rank.submatrix_bound([3, 5], 4),
+        lambda: td.rank.submatrix_bound(3, 1.5),
+        lambda: td.rank.submatrix_bound(3, "two"),
         lambda: td.rank.approximation_bound(3, 4, 1e-3, 1.0),
         lambda: td.rank.approximation_bound(3, 2, -1.0, 1.0),
         lambda: td.rank.approximation_bound(3, 2, 1e-3, float("nan")),
@@ -85,3 +88,11 @@ def test_one_target_serves_all_leading_dimensions():
     phi, target = rng.normal(size=(3, 40, 6)), rng.normal(size=40)
     one_by_one = [td.rank.loss_lower_bound(p, target, 0.5) for p in phi]
     np.testing.assert_allclose(td.rank.loss_lower_bound(phi, target, 0.5), one_by_one, rtol=1e-12)
+
+
+def test_bounds_broadcast():
+    n, p = np.array([[5], [9]]), np.arange(4)
+    bound = td.rank.approximation_bound(n, p, 1e-3, 2.0)
+    each = [[td.rank.approximation_bound(int(a), int(b), 1e-3, 2.0) for b in p] for a in n[:, 0]]
+    np.testing.assert_allclose(bound, each, rtol=1e-15)
+    assert td.rank.approximation_bound(4, [3, 4], 1.0, 1.0).tolist() == [2.0, 0.0]

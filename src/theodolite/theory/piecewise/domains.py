@@ -94,6 +94,12 @@ class Domain:
         """Length, area or volume in the domain's own coordinates."""
         return float(sum(_volume(chart) for chart in self.charts))
 
+    @property
+    def bounds(self) -> Array:
+        """The least box of the input space that holds the domain, (D, 2): a pair (low, high) per coordinate."""
+        corners = np.concatenate([chart.corners @ chart.embedding.T + chart.origin for chart in self.charts])
+        return np.stack([corners.min(axis=0), corners.max(axis=0)], axis=1)
+
     def to_input(self, points: Any) -> Array:
         """Points of the domain, (..., d), as inputs, (..., D)."""
         t = as_float64(points, "points", at_least=1).numpy()

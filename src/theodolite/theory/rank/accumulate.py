@@ -42,6 +42,7 @@ class GramAccumulator:
         self._mass = 0.0
         self._weighted: bool | None = None
         self._dtype = torch.float64
+        self._numpy = True  # until a torch tensor comes: numpy in, numpy out
 
     def update(self, features: Any, weights: Any = None) -> GramAccumulator:
         """Add samples.
@@ -57,8 +58,8 @@ class GramAccumulator:
             ArgumentError: bad input, another width than before, or weights given only sometimes. Nothing is added then.
         """
         tensor = features if isinstance(features, torch.Tensor) else torch.as_tensor(np.ascontiguousarray(features))
-        if tensor.ndim != 2 or 0 in tensor.shape:
-            raise ArgumentError(f"features must have shape (N, n) with N, n ≥ 1, got {tuple(tensor.shape)}")
+        if tensor.ndim != 2 or tensor.shape[1] == 0:
+            raise ArgumentError(f"features must have shape (N, n) with n ≥ 1, got {tuple(tensor.shape)}")
         if self._sum is not None and self._sum.shape[0] != tensor.shape[1]:
             raise ArgumentError(f"features must have {self._sum.shape[0]} columns as before, got {tensor.shape[1]}")
         if self._weighted not in (None, weights is not None):
@@ -76,6 +77,7 @@ class GramAccumulator:
         self._add(total, first, float(len(tensor) if w is None else w.sum()), len(tensor), w is not None)
         if tensor.dtype != torch.float64:
             self._dtype = tensor.dtype
+        self._numpy &= not isinstance(features, torch.Tensor)
         return self
 
     def merge(self, other: GramAccumulator) -> GramAccumulator:
@@ -89,6 +91,7 @@ class GramAccumulator:
         self._add(other._sum, other._first, other._mass, other.count, other._weighted)
         if other._dtype != torch.float64:
             self._dtype = other._dtype
+        self._numpy &= other._numpy
         return self
 
     def _add(self, total: torch.Tensor, first: torch.Tensor, mass: float, count: int, is_weighted: bool) -> None:
@@ -101,25 +104,29 @@ class GramAccumulator:
     def _moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         if self._sum is None or self._first is None:
             raise ArgumentError("the accumulator is empty; call update with features first")
+        if self.count == 0:
+            raise ArgumentError("the accumulator has seen no sample; call update with features first")
         scale = 1.0 if self._weighted else 1.0 / self.count
-        return self._sum * scale, self._first * scale
+        return (self._sum + self._sum.mT) * (scale / 2), self._first * scale
+
+    def _given(self, result: torch.Tensor) -> Any:
+        return result.numpy() if self._numpy else result
 
     @property
-    def matrix(self) -> torch.Tensor:
-        """The mass matrix (n, n), float64, symmetric."""
-        total, _ = self._moments()
-        return (total + total.mT) / 2
+    def matrix(self) -> Any:
+        """The mass matrix (n, n), float64, symmetric; numpy when all features were."""
+        return self._given(self._moments()[0])
 
     @property
-    def centered_matrix(self) -> torch.Tensor:
+    def centered_matrix(self) -> Any:
         """The mass matrix of Φ − mean(Φ)."""
-        total, first = self._moments()
+        matrix, first = self._moments()
         mass = self._mass if self._weighted else 1.0
-        return (total + total.mT) / 2 - torch.outer(first, first) / mass
+        return self._given(matrix - torch.outer(first, first) / mass)
 
-    def spectrum(self) -> torch.Tensor:
+    def spectrum(self) -> Any:
         """Eigenvalues of `matrix`, descending, resolved down to about n u λ_1."""
-        return gram_spectrum(self.matrix).eigenvalues
+        return self._given(gram_spectrum(self._moments()[0]).eigenvalues)
 
     def epsilon_rank(self, eps: float = 1e-3) -> int:
         """Number of eigenvalues of `matrix` strictly greater than ``eps``.
@@ -128,7 +135,7 @@ class GramAccumulator:
             ArgumentError: ``eps`` is not positive or lies below the noise floor of a Gram matrix; keep the features and use
                 `epsilon_rank` on them then.
         """
-        found = gram_spectrum(self.matrix, self._dtype)
+        found = gram_spectrum(self._moments()[0], self._dtype)
         if not eps > float(found.resolution()):
             raise ArgumentError(
                 f"eps must exceed the resolution {float(found.resolution()):.1e} of this Gram matrix, got {eps:g}; "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from theodolite.core.arrays import as_float64, as_given
@@ -18,17 +19,17 @@ from theodolite.maths.spectrum import weighted
 __all__ = ["approximation_bound", "loss_lower_bound", "submatrix_bound"]
 
 
-def submatrix_bound(n: int, k: int) -> float:
+def submatrix_bound(n: Any, k: Any) -> Any:
     """Lemma 3.1: any n × k matrix with orthonormal columns has k rows J with σ_min(U_J) ≥ 1/√(1 + k(n − k)).
 
     The rows of greatest |det| satisfy it: the entries of U U_J⁻¹ are then at most 1 in modulus (Cramer's rule).
 
     Args:
-        n: number of rows.
-        k: number of columns, 0 ≤ k ≤ n.
+        n: number of rows; an integer or an array of them.
+        k: number of columns, 0 ≤ k ≤ n; broadcasts against ``n``.
 
     Returns:
-        The bound, in (0, 1]; sharp for k = 1.
+        The bound, in (0, 1]; sharp for k = 1. A float for numbers, else an array.
 
     Raises:
         ArgumentError: k outside 0..n.
@@ -39,13 +40,16 @@ def submatrix_bound(n: int, k: int) -> float:
     Example:
         >>> submatrix_bound(4, 1)
         0.5
+        >>> submatrix_bound(4, [0, 1, 4]).tolist()
+        [1.0, 0.5, 1.0]
     """
-    if not 0 <= k <= n or n < 1:
+    rows, columns = _whole(n, "n"), _whole(k, "k")
+    if (rows < 1).any() or (columns < 0).any() or (columns > rows).any():
         raise ArgumentError(f"k must lie in 0..n with n ≥ 1, got n={n}, k={k}")
-    return 1.0 / math.sqrt(1 + k * (n - k))
+    return _plain(1.0 / np.sqrt(1.0 + columns * (rows - columns)))
 
 
-def approximation_bound(n: int, p: int, eps: float, beta_norm: float) -> float:
+def approximation_bound(n: Any, p: Any, eps: Any, beta_norm: Any) -> Any:
     """Theorem 3.2: some p of n neurons approximate u = Φβ in L² to within √(ε(1 + p(n − p))) ‖β‖₂.
 
     Args:
@@ -55,7 +59,7 @@ def approximation_bound(n: int, p: int, eps: float, beta_norm: float) -> float:
         beta_norm: ‖β‖₂ of the outgoing weights (of those of the dropped neurons, for the sharper form).
 
     Returns:
-        A bound on ‖u − Σ_{i∈I} β̃_i φ_i‖_{L²}, in the measure of the mass matrix; 0 at p = n.
+        A bound on ‖u − Σ_{i∈I} β̃_i φ_i‖_{L²}, in the measure of the mass matrix; 0 at p = n. Arguments broadcast; a float for numbers.
 
     Raises:
         ArgumentError: p outside 0..n, ε or ‖β‖ negative or not finite.
@@ -67,11 +71,26 @@ def approximation_bound(n: int, p: int, eps: float, beta_norm: float) -> float:
         >>> round(approximation_bound(n=10, p=9, eps=1e-3, beta_norm=1.0), 12)
         0.1
     """
-    if not (math.isfinite(eps) and eps >= 0 and math.isfinite(beta_norm) and beta_norm >= 0):
+    threshold, norm = as_float64(eps, "eps").numpy(), as_float64(beta_norm, "beta_norm").numpy()
+    if (threshold < 0).any() or (norm < 0).any():
         raise ArgumentError(f"eps and beta_norm must be finite and not negative, got eps={eps}, beta_norm={beta_norm}")
-    if p == n:
-        return 0.0
-    return math.sqrt(eps) / submatrix_bound(n, p) * beta_norm
+    bound = np.sqrt(threshold) / submatrix_bound(n, p) * norm
+    return _plain(np.where(_whole(p, "p") == _whole(n, "n"), 0.0, bound))
+
+
+def _whole(value: Any, name: str) -> np.ndarray[Any, Any]:
+    """Whole numbers as float64, whatever type they came in."""
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name} must be a whole number or an array of them, got {value!r}") from None
+    if not (array == np.floor(array)).all():
+        raise ArgumentError(f"{name} must be whole, got {value!r}")
+    return array
+
+
+def _plain(values: Any) -> Any:
+    return float(values) if np.ndim(values) == 0 else values
 
 
 def loss_lower_bound(features: Any, target: Any, beta_norm: float, weights: Any = None) -> Any:
