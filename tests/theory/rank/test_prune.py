@@ -220,3 +220,15 @@ def test_criteria_of_the_wrong_type_are_named(criterion):
     net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     with pytest.raises(ArgumentError, match=next(iter(criterion))):
         td.rank.prune(net, torch.randn(20, 2), **criterion)
+
+
+def test_a_layer_may_be_named_by_its_weights():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 30), nn.Tanh(), nn.Linear(30, 30), nn.Tanh(), nn.Linear(30, 1))
+    x = torch.randn(300, 3)
+    by_weights, a = td.rank.prune(net, x, eps=1e-3, layers=["2"])
+    by_activation, b = td.rank.prune(net, x, eps=1e-3, layers=["3"])
+    both, c = td.rank.prune(net, x, eps=1e-3, layers=["2", "3"])
+    assert a.kept["2"] == b.kept["3"] == c.kept["2"] < 30
+    assert torch.equal(by_weights(x), by_activation(x))
+    assert torch.equal(by_weights(x), both(x))

@@ -93,6 +93,8 @@ def find_units(model: nn.Module, lens: Lens) -> tuple[list[Unit], dict[str, str]
     for name in lens.layers:
         found = _unit(model, lens, name)
         if isinstance(found, Unit):
+            if any(unit.writer == found.writer for unit in units):
+                continue  # named twice: by its weights and by its activation
             _refuse_tied(model, found, lens.graph)
             units.append(found)
         else:
@@ -103,10 +105,11 @@ def find_units(model: nn.Module, lens: Lens) -> tuple[list[Unit], dict[str, str]
 def _unit(model: nn.Module, lens: Lens, name: str) -> Unit | str:
     graph, layer = lens.graph, lens.layer(name)
     modules = dict(model.named_modules())
-    writer, norms, reason = _walk_back(graph, layer.features.index, modules)
+    index = _activation_of(graph, layer.features.index)
+    writer, norms, reason = _walk_back(graph, index, modules)
     if writer is None:
         return reason
-    value, readers, reason = _walk_on(graph, layer.features.index, modules)
+    value, readers, reason = _walk_on(graph, index, modules)
     if not readers or value is None:
         return reason
     axis = 1 if writer.label.startswith("conv") else -1
@@ -130,6 +133,16 @@ def _unit(model: nn.Module, lens: Lens, name: str) -> Unit | str:
         absorbs_constant=biased and not padded,
         tail=_tail(graph, readers, modules),
     )
+
+
+def _activation_of(graph: Graph, index: int) -> int:
+    """The activation that alone reads what node ``index`` writes, where a layer is named by its weights; else ``index`` itself."""
+    node = graph[index]
+    while node.kind in ("affine", "norm", "dropout") and len(graph.children(node.index)) == 1:
+        node = graph[graph.children(node.index)[0]]
+        if node.kind == "elementwise":
+            return node.index
+    return index
 
 
 def _walk_back(graph: Graph, index: int, modules: Mapping[str, Any]) -> tuple[Node | None, tuple[str, ...], str]:

@@ -78,7 +78,7 @@ def prune(
         eps: keep as many neurons as the ε-rank of the features under the empirical measure.
         width: keep this many neurons, in every layer or by layer name.
         tolerance: keep as few neurons as keep the relative L² change of the output on ``x`` below this, shared among the layers.
-        layers: globs of the activations whose layers may be cut; default all.
+        layers: globs of the layers that may be cut, by the name of their activation or of the weights before it; default all.
 
     Returns:
         (small model, `PruningCertificate`). At full rank the small model is an exact copy.
