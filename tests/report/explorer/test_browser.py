@@ -1,0 +1,265 @@
+"""The page in a real browser: every view draws, state lives in the address, keys work, nothing leaves this machine."""
+
+import re
+import shutil
+import threading
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("no chromium on this machine: apt-get install chromium", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+uvicorn = pytest.importorskip("uvicorn", reason="the extra 'explorer' is not installed")
+
+from theodolite.lab import Sweep  # noqa: E402
+from theodolite.report.explorer import create_app, export_page  # noqa: E402
+from theodolite.report.explorer.server import bound  # noqa: E402
+
+pytestmark = pytest.mark.slow
+VIEWS = ("phase", "condensation", "staircase?steps=200&width=12", "regions", "descent", "store")
+PATIENCE = 90_000
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep") / "parabolas"
+    Sweep("theodolite.lab.example:Parabola", over={"a": [0.0, 1.0, 2.0], "b": [-1.0, 0.0, 1.0, 3.0]}, store=folder, tile=4).run()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(store):
+    listening = bound(0)
+    app = create_app(store)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    server.should_exit = True
+    thread.join(10)
+    app.state.answers.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+class Watched:
+    """A page, and everything that it did wrong."""
+
+    def __init__(self, browser, **options):
+        self.context = browser.new_context(accept_downloads=True, **options)
+        self.page = self.context.new_page()
+        self.errors, self.requests = [], []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on(
+            "console", lambda message: self.errors.append(message.text) if message.type in ("error", "warning") else None
+        )
+        self.page.on("request", lambda request: self.requests.append(request.url))
+
+    def show(self, address):
+        self.page.goto(address)
+        self.settle()
+
+    def settle(self):
+        self.page.wait_for_selector("#point:not(:empty)", timeout=PATIENCE)
+        self.page.wait_for_selector("main:not(.busy)", timeout=PATIENCE)
+
+    def check(self, *origins):
+        assert self.errors == []
+        elsewhere = [r for r in self.requests if not r.startswith((*origins, "data:", "blob:"))]
+        assert elsewhere == []
+        self.context.close()
+
+
+@pytest.fixture
+def watched(browser):
+    def make(**options):
+        return Watched(browser, **{"viewport": {"width": 1280, "height": 900}, **options})
+
+    return make
+
+
+def painted(page):
+    """How many of the canvases hold more than one colour."""
+    script = """() => [...document.querySelectorAll('.plot canvas')].filter((c) => {
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        for (let k = 4; k < d.length; k += 4) if (d[k] !== d[0] || d[k + 1] !== d[1]) return true;
+        return false;
+    }).length"""
+    return page.evaluate(script), page.locator(".plot canvas").count()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_every_view_draws_at_every_width(url, watched, width, scheme):
+    w = watched(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    for view in VIEWS:
+        w.show(f"{url}#/{view}")
+        drawn, count = painted(w.page)
+        assert drawn == count > 0, view
+        assert w.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), view
+        assert w.page.locator("nav a[aria-current=page]").count() == 1
+        assert w.page.locator("h1").inner_text()
+        unnamed = w.page.evaluate(
+            """() => [...document.querySelectorAll('main select, main input, main button, main canvas')].filter((e) =>
+                !(e.labels && e.labels.length) && !e.getAttribute('aria-label') && !e.textContent.trim()).map((e) => e.outerHTML)"""
+        )
+        assert unnamed == [], view
+    w.check(url)
+
+
+def test_a_click_picks_a_point_and_the_address_restores_it(url, watched):
+    w = watched()
+    w.show(f"{url}#/phase")
+    before = w.page.locator("#point").inner_text()
+    box = w.page.locator(".plot canvas").first.bounding_box()
+    w.page.mouse.click(box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"])
+    w.settle()
+    w.page.wait_for_selector("#point b.chaotic", timeout=PATIENCE)
+    after = w.page.locator("#point").inner_text()
+    assert after != before
+    address = w.page.url
+    assert re.search(r"#/phase\?.*w=[\d.]+.*b=[\d.]+", address)
+    w.page.reload()
+    w.settle()
+    assert w.page.url == address
+    assert w.page.locator("#point").inner_text() == after
+    w.check(url)
+
+
+def test_keys_move_the_point_and_reach_every_control(url, watched):
+    w = watched()
+    w.show(f"{url}#/condensation?g=1.5&p=0.2")
+    w.page.locator(".plot canvas").first.focus()
+    w.page.keyboard.press("ArrowRight")
+    w.page.keyboard.press("ArrowDown")
+    w.page.keyboard.press("Shift+ArrowLeft")
+    w.settle()
+    assert "g=1.3" in w.page.url
+    assert "p=0.15" in w.page.url
+    assert "γ 1.3" in w.page.locator("#live").text_content()
+    # From the top of the page: the skip link, all views, all controls and the plane come in the order of the tab key.
+    w.page.evaluate("document.activeElement.blur(); window.getSelection().removeAllRanges(); scrollTo(0, 0)")
+    w.page.locator("body").click(position={"x": 2, "y": 2})
+    seen = []
+    for _ in range(20):
+        w.page.keyboard.press("Tab")
+        seen.append(w.page.evaluate("document.activeElement.tagName"))
+    assert {"A", "INPUT", "SELECT", "BUTTON", "CANVAS"} <= set(seen)
+    w.check(url)
+
+
+def test_navigation_and_back(url, watched):
+    w = watched()
+    w.show(url)
+    w.page.get_by_role("link", name="Linear regions").click()
+    w.settle()
+    assert "#/regions" in w.page.url
+    w.page.locator("select").first.select_option("4")
+    w.settle()
+    assert "hidden=4" in w.page.url
+    w.page.go_back()
+    w.settle()
+    assert "hidden" not in w.page.url
+    w.page.wait_for_selector("select >> nth=0")
+    assert w.page.locator("select").first.input_value() == "6,6"
+    w.page.go_back()
+    w.page.wait_for_selector("nav a[aria-current]:text('Phase plane')", timeout=PATIENCE)
+    w.check(url)
+
+
+def test_a_weight_can_be_edited(url, watched):
+    w = watched()
+    w.show(f"{url}#/regions?hidden=4&seed=1&pick=3")
+    before = w.page.locator("#shallow").inner_text()
+    field = w.page.get_by_label("value", exact=True)
+    field.fill("2.5")
+    field.press("Enter")
+    w.page.wait_for_selector("text=Undo all changes", timeout=PATIENCE)
+    w.settle()
+    assert "edits=3:2.5" in w.page.url
+    assert "proved" in w.page.locator("#shallow").inner_text()
+    assert w.page.locator("#shallow").inner_text() != before or "2.5" in w.page.locator("pre").inner_text()
+    w.page.get_by_text("Undo all changes").click()
+    w.settle()
+    assert "edits" not in w.page.url
+    # A line of the drawing can be picked by itself.
+    w.page.locator(".net .hit").nth(5).click(force=True)
+    w.settle()
+    assert "pick=" in w.page.url
+    assert w.page.locator(".net .chosen").count() == 1
+    w.check(url)
+
+
+def test_the_player_plays_and_files_are_saved(url, watched):
+    w = watched()
+    w.show(f"{url}#/staircase?steps=200&width=12")
+    w.page.get_by_role("button", name="Play").click()
+    w.page.wait_for_selector("text=Pause")
+    w.page.wait_for_timeout(600)
+    w.page.get_by_role("button", name="Pause").click()
+    look = int(re.search(r"look=(\d+)", w.page.url)[1])
+    assert look >= 1
+    contents = {}
+    for name in ("PNG", "CSV", "Python"):
+        with w.page.expect_download() as download:
+            w.page.get_by_text(name, exact=True).click()
+        contents[name] = open(download.value.path(), "rb").read()  # noqa: SIM115
+    assert contents["PNG"].startswith(b"\x89PNG")
+    assert len(contents["PNG"]) > 20_000
+    assert contents["CSV"].startswith(b"step,loss,epsilon_rank,eigenvalue_1")
+    assert contents["Python"].startswith(b"import theodolite as td")
+    w.check(url)
+
+
+def test_the_sweep_browser(url, watched):
+    w = watched()
+    w.show(f"{url}#/store")
+    assert "4 failed" in w.page.locator("#point").inner_text()
+    assert "division by zero" in w.page.locator("main").inner_text()
+    w.page.get_by_label("upwards").select_option("none")
+    w.settle()
+    assert "y=none" in w.page.url
+    w.page.get_by_label("result").select_option("at")
+    w.settle()
+    assert "variable=at" in w.page.url
+    w.check(url)
+
+
+def test_addresses_written_by_anyone_do_no_harm(url, watched):
+    w = watched()
+    for hostile in ("phase?activation=%3Cimg src=x onerror=alert(1)%3E", "regions?edits=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "phase?w=1e999&b=%",
+                    "nosuchview?x=1", "store?variable=../../etc/passwd&at=99999999", "descent?samples=1e9"):  # fmt: skip
+        w.page.goto("about:blank")
+        w.page.goto(f"{url}#/{hostile}")
+        w.page.wait_for_selector("h1")
+        w.page.wait_for_selector("main:not(.busy)", timeout=PATIENCE)
+    bad = [error for error in w.errors if "status of 400" not in error]  # the browser notes refused questions itself
+    assert bad == []
+    assert w.page.locator("img, script:not([src])").count() == 0
+    w.context.close()
+
+
+def test_the_exported_file_works_from_disk(browser, store, watched, tmp_path):
+    path = export_page(tmp_path / "explorer.html", store, small=True)
+    w = watched(viewport={"width": 390, "height": 844})
+    for view in VIEWS:
+        w.show(f"{path.as_uri()}#/{view}")
+        drawn, count = painted(w.page)
+        assert drawn == count > 0, view
+        assert w.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), view
+    assert w.page.locator(".notice").inner_text() == ""  # the store's slice is there as asked for
+    w.show(f"{path.as_uri()}#/staircase?width=25")
+    assert "width" in w.page.locator(".notice").inner_text()
+    w.show(f"{path.as_uri()}#/phase?w=2.22&b=0.2")
+    assert "Nearest precomputed values" in w.page.locator(".notice").inner_text()
+    w.page.locator(".plot canvas").first.focus()
+    w.page.keyboard.press("Shift+ArrowRight")
+    w.settle()
+    assert "w=2.62" in w.page.url
+    w.check(path.as_uri())
