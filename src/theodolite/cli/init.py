@@ -14,8 +14,8 @@ __all__ = ["main"]
 def run(
     target: str,
     /,
-    sigma_b2: float = 0.05,
-    weights: Literal["gaussian", "orthogonal"] = "gaussian",
+    sigma_b2: float | None = None,
+    weights: Literal["gaussian", "orthogonal"] = "orthogonal",
     out: Path | None = None,
     allow_pickle: bool = False,
 ) -> None:
@@ -23,7 +23,7 @@ def run(
 
     Args:
         target: file.py:factory, package.module:factory, or a torch.export .pt2 file.
-        sigma_b2: variance of the biases.
+        sigma_b2: variance of the biases; by default chosen by depth and activation.
         weights: gaussian or orthogonal.
         out: write the initialised state_dict here (torch.save).
         allow_pickle: load a pickled module, which runs any code it holds.

@@ -246,6 +246,10 @@ def _checked(result: Any, x: Array, name: str) -> Array:
     values = result.detach().cpu().numpy() if isinstance(result, torch.Tensor) else np.asarray(result)
     if np.iscomplexobj(values):
         raise ArgumentError(f"activation {name!r} must be real, got dtype {values.dtype}; take its real part or modulus")
+    if values.dtype.kind not in "f":
+        raise ArgumentError(
+            f"activation {name!r} must return floating-point numbers, got dtype {values.dtype}; end it in .double()"
+        )
     if values.shape != np.shape(x):
         raise ArgumentError(
             f"activation {name!r} must be elementwise, but turned shape {np.shape(x)} into {values.shape}; gated, pooling and "

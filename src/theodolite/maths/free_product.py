@@ -122,9 +122,12 @@ def product_edge(y: SquaredSlope, sigma_w2: float, depth: int, *, gaussian: bool
     """Upper edge of the spectrum of JJᵀ: the least λ(w) over w > sup y.
 
     Where λ(w) decreases all the way down to sup y (orthogonal weights and few saturated units), the edge is the atom at that end.
+    Infinite where φ′ is unbounded.
 
     Cost: some milliseconds.
     """
+    if math.isinf(y.top):
+        return math.inf
     log_gain = math.log(sigma_w2)
 
     def heights(t: Array) -> Array:

@@ -43,16 +43,20 @@ def density(z: Array) -> Array:
     return np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
 
 
+def _real(value: Any, name: str) -> Array:
+    values = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    if values.dtype.kind not in "fiu":
+        raise ArgumentError(f"{name} must be a real number or an array of them, got dtype {values.dtype}")
+    return values.astype(np.float64)
+
+
 def check_variance(q: Any, name: str = "q", *, positive: bool = False) -> Array:
     """``q`` as a float64 array, refused unless finite and not negative (or positive).
 
     Raises:
         ArgumentError: complex, NaN, infinite or negative entries, or zeros where ``positive``.
     """
-    values = np.asarray(q)
-    if np.iscomplexobj(values) or values.dtype == object:
-        raise ArgumentError(f"{name} must be real, got dtype {values.dtype}")
-    values = values.astype(np.float64)
+    values = _real(q, name)
     bad = ~np.isfinite(values) | (values <= 0 if positive else values < 0)
     if bad.any():
         rule_ = "positive and finite" if positive else "a variance: finite and not negative"
@@ -66,10 +70,7 @@ def check_correlation(c: Any, name: str = "c") -> Array:
     Raises:
         ArgumentError: complex or non-finite entries, or |c| > 1 + 1e-9.
     """
-    values = np.asarray(c)
-    if np.iscomplexobj(values) or values.dtype == object:
-        raise ArgumentError(f"{name} must be real, got dtype {values.dtype}")
-    values = values.astype(np.float64)
+    values = _real(c, name)
     bad = ~(np.abs(values) <= 1.0 + 1e-9)
     if bad.any():
         raise ArgumentError(f"{name} must be a correlation in [-1, 1], got {values[bad].flat[0]}")

@@ -9,6 +9,7 @@ falls like exp(−const √(N/q)); for a kinked one like a power of N, and quadr
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,8 @@ __all__ = ["MOST_TERMS", "hermite_coefficients", "slope_coefficients"]
 
 #: Terms after which the series is given up.
 MOST_TERMS = 1536
+#: Gauss–Legendre nodes per panel, and entries of a table of polynomials up to which it is kept (16 MB).
+NODES, LARGEST_REMEMBERED = 32, 2_000_000
 #: Missing energy, relative to E φ² and E φ′², up to which a series counts as converged.
 TOLERANCE = 3e-14
 
@@ -27,9 +30,15 @@ TOLERANCE = 3e-14
 def _rule(q_most: float, terms: int) -> tuple[Array, Array]:
     """Uniform panels on the window, fine enough for h_n with n ≤ terms and for features of width 1/√q."""
     width = min(1.0, 40.0 / math.sqrt(max(terms, 1)), 1.5 / math.sqrt(max(q_most, 1e-12)))
-    count = 2 * math.ceil(WINDOW / width)
+    # In steps of a quarter octave, so that neighbouring variances share nodes, and with them the polynomials there.
+    count = 2 * math.ceil(WINDOW * 2.0 ** (0.25 * math.ceil(-4.0 * math.log2(width))))
+    return _panels(count)
+
+
+@lru_cache(maxsize=32)
+def _panels(count: int) -> tuple[Array, Array]:
     edges = np.linspace(-WINDOW, WINDOW, count + 1)
-    x, w = np.polynomial.legendre.leggauss(32)
+    x, w = np.polynomial.legendre.leggauss(NODES)
     half = 0.5 * np.diff(edges)[:, None]
     z = (0.5 * (edges[1:] + edges[:-1])[:, None] + half * x).ravel()
     return z, (half * w).ravel()
@@ -54,7 +63,8 @@ def hermite_coefficients(activation: Activation, q: Array) -> tuple[Array, bool]
         (True, 0.394294490398)
     """
     q = np.asarray(q, dtype=np.float64)
-    if activation.splits or not q.size:
+    # Features of width 1/√q need some 100 q terms.
+    if activation.splits or not q.size or q.max() > MOST_TERMS:
         return np.zeros((q.size, 1)), False
     terms = 64
     while True:
@@ -68,7 +78,7 @@ def hermite_coefficients(activation: Activation, q: Array) -> tuple[Array, bool]
             slope_energy = q * ((activation.derivative(x) ** 2) @ (w * density(z)))
         if not np.isfinite(values).all():
             return np.zeros((q.size, 1)), False
-        a = values @ _basis(z, root, terms).T
+        a = values @ _polynomials(len(z) // NODES, terms).T
         missing = energy - (a**2).sum(1)
         slope_missing = slope_energy - ((a**2) @ np.arange(terms))
         small = (missing <= TOLERANCE * energy) & (slope_missing <= 4 * TOLERANCE * slope_energy + 1e-300)
@@ -85,6 +95,20 @@ def _worthwhile(missing: Array, terms: int) -> bool:
     if worst >= 0.5:
         return False
     return math.log(worst) * math.sqrt(MOST_TERMS / terms) < math.log(TOLERANCE) + 4.0
+
+
+@lru_cache(maxsize=8)
+def _small(count: int, terms: int) -> Array:
+    z, _ = _panels(count)
+    return _basis(z, np.sqrt(density(z)), terms)
+
+
+def _polynomials(count: int, terms: int) -> Array:
+    """`_basis` on the nodes of ``count`` panels, remembered while it is small: a recursion asks for the same ones at every layer."""
+    if count * NODES * terms <= LARGEST_REMEMBERED:
+        return _small(count, terms)
+    z, _ = _panels(count)
+    return _basis(z, np.sqrt(density(z)), terms)
 
 
 def _basis(z: Array, root: Array, terms: int) -> Array:

@@ -87,7 +87,7 @@ class SquaredSlope:
 
     Attributes:
         discrete: values and probabilities when φ is piecewise linear, else None.
-        top: the essential supremum of y.
+        top: the essential supremum of y (infinite where φ′ is unbounded).
         atom: probability of y = 0 on pieces where φ is constant.
     """
 
@@ -107,13 +107,21 @@ class SquaredSlope:
         z, weight = self._panel_nodes(self._breaks[:-1], self._breaks[1:])
         y = self._squared(z)
         self._shared = y, weight
-        self.top = max(float(y.max()), self._refined_top(y))
+        self.top = math.inf if self._grows() else max(float(y.max()), self._refined_top(y))
         constant = np.ptp(y, axis=1) == 0.0
         flat = constant & (y[:, 0] == 0.0)
         self.atom = float((ndtr(self._breaks[1:]) - ndtr(self._breaks[:-1]))[flat].sum())
 
     def _squared(self, z: Array) -> Array:
         return self._slope(self._root * z) ** 2
+
+    def _grows(self) -> bool:
+        """Whether y goes on growing from octave to octave beyond the window, on either side."""
+        octave = WINDOW * np.geomspace(1.0, 2.0, 256)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sizes = np.array([[self._squared(side * 2.0**k * octave).max() for k in range(6)] for side in (-1.0, 1.0)])
+            grows = (sizes[:, 1:] > 1.001 * sizes[:, :-1]).all(1)
+        return bool((grows | ~np.isfinite(sizes).all(1)).any())
 
     def _refined_top(self, y: Array) -> float:
         """The largest y, between the nodes too."""

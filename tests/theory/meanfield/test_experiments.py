@@ -34,3 +34,10 @@ def test_wrong_statements_of_the_sources_fail():
     assert words["variance_is_one_over_width"] == "fails"
     assert words["relu_never_gives_isometry"] == "holds"
     assert words["hard_tanh_orthogonal_is_closest"] == "holds under"
+
+
+def test_one_spectrum_has_two_outcomes_so_that_isometry_is_not_sufficient():
+    settings = {"depth": 6, "width": 24, "steps": 25, "lr": (0.02, 2.0), "seeds": 1, "q": (0.03, 0.8)}
+    record = experiments.DynamicalIsometryTraining.with_settings("small", **settings).run()
+    words = {claim.name.rpartition(".")[2]: verdict.word for claim, verdict in record.verify()}
+    assert words["isometry_is_sufficient"] == "fails"

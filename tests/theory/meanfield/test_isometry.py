@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import theodolite.theory.meanfield as mf
 from theodolite.core.errors import ArgumentError
@@ -145,3 +146,15 @@ def test_bad_input():
         mf.jacobian_density(1.0, "tanh", 1.0, 0)
     with pytest.raises(ArgumentError, match="kind"):
         mf.universality(1.0, kind="other")
+
+
+def test_edges_broadcast_and_are_infinite_for_unbounded_slopes():
+    both = mf.s_max("tanh", [0.05, 0.1], np.array([[2], [16]]), "orthogonal")
+    assert both.shape == (2, 2)
+    assert both[1, 0] == mf.s_max("tanh", 0.05, 16, "orthogonal")
+    assert mf.universality([0.25, 1.0]).s_max[1] == mf.universality(1.0).s_max
+    for phi in ("exp", "square", lambda x: x * torch.sin(x)):
+        assert mf.s_max(phi, 1.0, 2) == math.inf
+    for depth in ("2", True, math.inf, math.nan, 2.5):
+        with pytest.raises(ArgumentError, match="depth"):
+            mf.s_max("tanh", 1.0, depth)

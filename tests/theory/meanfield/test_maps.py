@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import ndtr
 
 import theodolite.theory.meanfield as mf
-from theodolite.core.errors import ArgumentError, NumericalError, UnsupportedError
+from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteWarning, UnsupportedError
 
 # φ, σ_w², σ_b²: q*, χ₁, Q′, c*, χ at c*, ξ_q, ξ_c, ξ_∇
 FIXED_POINTS = [
@@ -149,3 +150,27 @@ def test_phase_against_a_plain_iteration():
         q = mf.q_map(q, "tanh", 2.5, 0.05)
         c = mf.covariance_map(q, q, c, "tanh", 2.5, 0.05) / mf.q_map(q, "tanh", 2.5, 0.05)
     assert c == pytest.approx(mf.c_star("tanh", 2.5, 0.05), abs=1e-10)
+
+
+def test_depth_scales_are_infinite_where_every_variance_is_fixed():
+    assert mf.depth_scales("relu", 2.0, 0.0).xi_q == np.inf
+    assert mf.depth_scales("tanh", 1.0, 0.0).xi_q == np.inf
+    assert mf.c_map(0.3, "tanh", 0.0, 0.0) == 1.0  # no signal at all: no number is divided by 0
+
+
+def test_phases_broadcast_and_jumps_are_refused():
+    assert mf.phase("tanh", [[1.0], [4.0]], [0.05, 0.06]).tolist() == [["ordered"] * 2, ["chaotic"] * 2]
+    with pytest.raises(UnsupportedError, match="jumps"):
+        mf.phase_diagram("hardshrink", [1.0, 2.0], [0.1])
+    with pytest.raises(ArgumentError, match="real number"):
+        mf.q_map("1", "tanh", 1.0, 0.0)
+
+
+def test_a_staircase_has_values_but_no_slope():
+    # E round(z)² = Σ (2k − 1) P(|z| > k − ½), over the stairs
+    exact = sum((2 * k - 1) * 2 * ndtr(-(k - 0.5)) for k in range(1, 12))
+    assert mf.q_map(1.0, torch.round, 1.0, 0.0) == pytest.approx(exact, abs=1e-12)
+    with pytest.raises(UnsupportedError, match="jumps"):
+        mf.chi_1(torch.round, 0.5, 0.0)
+    with pytest.warns(TheodoliteWarning, match="could not be decided"), pytest.raises(UnsupportedError, match="jumps"):
+        mf.chi_1(lambda x: torch.floor(7.3 * x), 0.001, 0.0)

@@ -79,6 +79,29 @@ def test_large_jacobian_by_lanczos(monkeypatch):
     assert torch.allclose(mf.jacobian_singular_values(net, x, largest=5)[0], exact, rtol=1e-8)
 
 
+def test_jacobian_spectrum_by_stochastic_lanczos(monkeypatch):
+    import importlib
+
+    module = importlib.import_module("theodolite.theory.meanfield.measure.jacobian")
+    net = mlp([30, 40, 25], "tanh", dtype=torch.float64)
+    x = torch.randn(2, 30, dtype=torch.float64, generator=generator(3))
+    squares = mf.jacobian_singular_values(net, x).square()
+    exact = mf.jacobian_spectrum(net, x)
+    assert exact.trace(lambda v: v).value == pytest.approx(float(squares.sum(1).mean()), rel=1e-12)
+    monkeypatch.setattr(module, "DENSE_ENTRIES", 10)
+    found = mf.jacobian_spectrum(net, x, probes=10, steps=25)
+    for power in (1, 2, 3):
+        estimate = found.trace(lambda v, p=power: v**p)
+        assert abs(estimate.value - float((squares**power).sum(1).mean())) < 4 * estimate.standard_error
+    assert float(found.nodes.max()) == pytest.approx(float(squares.max()), rel=1e-6)
+
+
+def test_tokens_have_no_jacobian():
+    net = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(12, 2))
+    with pytest.raises(UnsupportedError, match="embeddings"):
+        mf.jacobian_singular_values(net, torch.zeros(2, 3, dtype=torch.long))
+
+
 def test_lyapunov_exponents_reach_below_rounding():
     g = generator(4)
     net = nn.Sequential(*(nn.Linear(8, 8, bias=False, dtype=torch.float64) for _ in range(300)))
@@ -90,8 +113,28 @@ def test_lyapunov_exponents_reach_below_rounding():
     # the determinant is known exactly: the exponents sum to ln of the product of the scales
     assert float(rates.sum()) == pytest.approx(float(scales.log().sum()), abs=1e-9)
     assert float(rates[-1]) * 300 < -700  # e^−700 below the leading direction and still seen
-    with pytest.raises(UnsupportedError, match="sequence"):
-        mf.lyapunov_spectrum(ResidualMLP(2, 3, 2), torch.zeros(1, 2))
+
+
+def test_lyapunov_spectrum_of_any_module_counts_layers():
+    net = mlp([5, 5, 5, 5], "tanh", dtype=torch.float64)
+    x = torch.randn(3, 5, dtype=torch.float64, generator=generator(8))
+    found = mf.lyapunov_spectrum(net, x)
+    for row, one in zip(found, x, strict=True):
+        # three layers, whose log determinants add up whatever the estimate of single exponents
+        jacobian = torch.autograd.functional.jacobian(net, one)
+        assert float(row.sum()) == pytest.approx(float(torch.linalg.slogdet(jacobian)[1]) / 3, rel=1e-10)
+    residual = ResidualMLP(4, 6, 5).double()
+    one = torch.randn(1, 4, dtype=torch.float64, generator=generator(9))
+    top = mf.lyapunov_spectrum(residual, one, k=1)
+    assert top.shape == (1,)
+    assert bool(top.isfinite())
+    assert torch.equal(
+        mf.lyapunov_spectrum([net[0], torch.tanh], x[:1]), mf.lyapunov_spectrum(nn.Sequential(net[0], nn.Tanh()), x[:1])
+    )
+    with pytest.raises(UnsupportedError, match="sequence of callables"):
+        mf.lyapunov_spectrum(3, one)
+    with pytest.raises(UnsupportedError, match="embeddings"):
+        mf.lyapunov_spectrum(net, torch.zeros(1, 5, dtype=torch.long))
 
 
 def test_gradient_norms():
@@ -198,3 +241,54 @@ def test_minimal_rnn_remembers_as_long_as_asked():
     mu = mf.minimal_rnn_init_(w, v, b, 30.0, generator=generator(0))
     gate = torch.sigmoid(mu + torch.randn(400_000, dtype=torch.float64, generator=generator(1)))
     assert -1 / math.log(float(gate.square().mean())) == pytest.approx(30.0, rel=0.01)
+
+
+class Gated(nn.Module):
+    """One branch times the sigmoid of another, then an operation that returns a pair."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.value, self.gate, self.out = nn.Linear(20, width), nn.Linear(20, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        product = self.value(x) * torch.sigmoid(self.gate(x))
+        return self.out(torch.sort(product, dim=-1).values)
+
+
+def test_products_and_pairs_are_sampled_and_flagged():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Gated(2000)
+    x = torch.randn(3, 20, generator=generator(0))
+    found = mf.propagate(net, x)
+    flags = dict(found.flags)
+    assert all("sampled by Monte Carlo" in reason for reason in flags.values())
+    assert len(flags) == 2
+    rows = {(row.layer, row.quantity): row for row in found}
+    # second moments of independent factors multiply
+    value, gate = rows["value", "q_length"], rows["gate", "q_length"]
+    kernel = value.predicted * mf.q_map(gate.predicted, "sigmoid", 1.0, 0.0)
+    bias, weight = net.out.bias.double(), net.out.weight.double()
+    expected = float((bias**2).mean().detach() + (weight**2).mean().detach() * 2000 * kernel)
+    assert rows["out", "q_length"].predicted == pytest.approx(expected, rel=0.05)
+
+
+def test_prelu_is_one_function_while_its_channels_agree():
+    net = nn.Sequential(nn.Linear(6, 50), nn.PReLU(50), nn.Linear(50, 50))
+    report = mf.critical_init_(net, generator=generator(0))
+    assert report.points["prelu"].sigma_w2 == pytest.approx(2 / (1 + 0.25**2), rel=1e-12)
+    assert not mf.propagate(net, torch.randn(3, 6, generator=generator(1))).flags
+
+
+def test_critical_init_leaves_what_jumps_and_honours_a_bias_of_zero():
+    net = nn.Sequential(nn.Linear(4, 8), nn.Hardshrink(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+    report = mf.critical_init_(net, generator=generator(0))
+    assert [name for name, reason in report.left if "jumps" in reason] == ["0", "2"]
+    assert [row.module for row in report.set] == ["4"]
+    with pytest.raises(UnsupportedError, match="jumps"):
+        mf.critical_init_(nn.Sequential(nn.Linear(4, 8), nn.Hardshrink(), nn.Linear(8, 2)))
+    rows = mf.critical_init_(mlp([4, 8, 8, 2], "tanh"), sigma_b2=0.0, generator=generator(0)).set
+    assert [row.sigma_b2 for row in rows] == [0.0] * 3
+    assert rows[1].sigma_w2 == pytest.approx(1.0)
+    with pytest.raises(ArgumentError, match=r"nn\.Module"):
+        mf.critical_init_(3)

@@ -18,6 +18,7 @@ from theodolite.theory.meanfield.measure import (
     gradient_norms,
     jacobian_products,
     jacobian_singular_values,
+    jacobian_spectrum,
     lyapunov_spectrum,
     q_length,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "gradient_norms",
     "jacobian_products",
     "jacobian_singular_values",
+    "jacobian_spectrum",
     "lyapunov_spectrum",
     "propagate",
     "Propagation",

@@ -26,7 +26,6 @@ __all__ = [
     "measured",
     "normalised",
     "pooled",
-    "sampled",
 ]
 
 
@@ -237,12 +236,3 @@ def pooled(state: KernelState, index: Array, shape: tuple[int, ...], axis: int) 
     size = n * index.shape[1]
     means = (state.mean.reshape(n, -1) @ averaging.T).ravel()
     return replace(state, kernel=kernel.reshape(size, size), mean=means, shape=shape, axis=axis)
-
-
-def sampled(state: KernelState, units: int, generator: torch.Generator) -> torch.Tensor:
-    """Values with the state's kernel, units independent Gaussians: what an operation without a formula is tried on."""
-    vals, vectors = np.linalg.eigh(state.kernel - np.outer(state.mean, state.mean))
-    root = vectors * np.sqrt(np.maximum(vals, 0.0))
-    noise = torch.randn(root.shape[1], units, generator=generator, dtype=torch.float64).numpy()
-    values = state.mean[:, None] + root @ noise
-    return torch.from_numpy(values.reshape(*state.sites, units)).movedim(-1, state.axis)

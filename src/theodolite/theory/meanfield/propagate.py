@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import nn
 from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteError, UnsupportedError
 from theodolite.core.seed import generator
 from theodolite.lens.frozen import frozen
-from theodolite.lens.graph import Graph, Node, trace
+from theodolite.lens.graph import Graph, Node, Ref, trace
 from theodolite.maths.activation import identify
 from theodolite.theory.meanfield import kernel_state as ks
+from theodolite.theory.meanfield.kernel_sampling import sample_operation
 from theodolite.theory.meanfield.kernel_state import KernelState
 from theodolite.theory.meanfield.predict import critical_line
 from theodolite.theory.meanfield.predict.moments import slope_moment
@@ -25,6 +26,8 @@ __all__ = ["Propagation", "PropagationRow", "propagate"]
 
 #: Sites (inputs × positions) that a covariance matrix may span.
 MOST_SITES = 2048
+#: Kinds of operations that mix units, so that their number must be that of the network.
+KEEPS_UNITS = ("norm", "affine", "reshape", "attention", "recurrent")
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,13 @@ def propagate(model: nn.Module, x: Any, *, samples: int = 256, seed: int = 0) ->
     The module is traced; weight and bias variances are measured from its tensors. Covariances between all inputs (and positions) pass
     through linear and convolutional layers, activations, residual sums (independent branches; their means enter the cross terms),
     layer and RMS norms, batch norms in evaluation mode, averages, flattening and dropout (evaluation mode). Any other operation is
-    applied to Gaussian samples with the covariance at hand, or, with several inputs, replaced by the network's own values; both are
-    flagged and never passed through silently.
+    applied to Gaussian samples with the covariance at hand (of each input of its own, where they are independent), or, where inputs
+    depend on the same weights, replaced by the network's own values; both are flagged and never passed through silently.
 
     Args:
         model: any module; left as it was, run in evaluation mode.
         x: inputs (N, …), N ≥ 2 for correlations; as many are used as keep inputs × positions below 2048.
-        samples: units of the Monte Carlo samples.
+        samples: units of a Monte Carlo sample, of which 8 are averaged.
         seed: of them.
 
     Returns:
@@ -130,6 +133,10 @@ def propagate(model: nn.Module, x: Any, *, samples: int = 256, seed: int = 0) ->
     return Propagation(tuple(passing.rows), tuple(passing.flags))
 
 
+def _has_covariance(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim >= 2
+
+
 def _starts_with_convolution(model: nn.Module) -> bool:
     first = next((m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))), None)
     return isinstance(first, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
@@ -144,34 +151,46 @@ class _Pass:
 
     def __init__(self, graph: Graph, values: Mapping[int, Any], generator: torch.Generator, samples: int) -> None:
         self.graph, self.values, self.generator, self.samples = graph, values, generator, samples
-        self.states: dict[int, KernelState] = {}
+        self.states: dict[Ref, KernelState] = {}
         self.rows: list[PropagationRow] = []
         self.flags: list[tuple[str, str]] = []
 
     def visit(self, node: Node) -> None:
         """Compute the node's state, and its rows if it is a layer."""
         value = self.values[node.index]
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.ndim < 2:
-            if isinstance(value, torch.Tensor) or value is not None:
+        if isinstance(value, (tuple, list)):
+            self._visit_parts(node, value)
+            return
+        if not _has_covariance(value):
+            if value is not None:
                 self.flags.append((node.name, f"{node.label} returned no tensor of real numbers per input; it has no covariance"))
             return
         try:
             state = self._state(node, value)
         except (UnsupportedError, NumericalError, ArgumentError) as error:
             state = self._fallback(node, value, str(error))
-        self.states[node.index] = state
+        self.states[Ref(node.index)] = state
         if node.kind == "affine":
             self._compare(node, value, state)
         elif node.kind == "elementwise":
             self._compare_slope(node)
 
+    def _visit_parts(self, node: Node, parts: Sequence[Any]) -> None:
+        """An operation that returns several tensors has no rule; each of them gets a state."""
+        reason = f"{node.label} has no covariance rule"
+        found = {i: part for i, part in enumerate(parts) if _has_covariance(part)}
+        for i, part in found.items():
+            self.states[Ref(node.index, i)] = self._fallback(node, part, reason, item=i)
+        if not found:
+            self.flags.append((node.name, f"{node.label} returned no tensor of real numbers per input; it has no covariance"))
+
     # -- rules ------------------------------------------------------------------------------------------------------------------
 
     def _parent(self, node: Node, place: int = 0) -> KernelState:
-        parents = node.parents
-        if len(parents) <= place or parents[place] not in self.states:
+        refs = node.refs
+        if len(refs) <= place or refs[place] not in self.states:
             raise UnsupportedError("what it reads has no covariance")
-        return self.states[parents[place]]
+        return self.states[refs[place]]
 
     def _state(self, node: Node, value: torch.Tensor) -> KernelState:
         if node.kind == "input":
@@ -194,8 +213,8 @@ class _Pass:
             if state.axis != len(state.shape) - 1 or state.units != weight.shape[1]:
                 raise UnsupportedError("the units that it sums over are not those of the layer before")
             return ks.affine(state, weight, node.bias, node.index, shape)
-        if node.label in ("matmul", "mm", "__matmul__"):
-            return ks.affine(state, weight.mT, None, node.index, shape)
+        if node.label in ("matmul", "mm", "__matmul__", "addmm"):
+            return ks.affine(state, weight.mT, node.bias, node.index, shape)
         if node.label in ("conv1d", "conv2d", "conv3d"):
             names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
             given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
@@ -209,11 +228,7 @@ class _Pass:
         return ks.elementwise(state, node.activation)
 
     def _add(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
-        if (
-            len(node.refs) != 2
-            or node.label in ("sub", "__sub__", "__isub__", "rsub")
-            or any(r.item is not None for r in node.refs)
-        ):
+        if len(node.refs) != 2 or node.label in ("sub", "__sub__", "__isub__", "rsub"):
             raise UnsupportedError("only the sum of two tensors has a rule")
         if len(node.args) > 2 or node.kwargs:
             raise UnsupportedError("a sum with a factor has no rule")
@@ -282,27 +297,24 @@ class _Pass:
 
     # -- what has no rule -----------------------------------------------------------------------------------------------------
 
-    def _fallback(self, node: Node, value: torch.Tensor, reason: str) -> KernelState:
-        """Monte Carlo for an operation on one tensor, the network's own values else; flagged either way."""
-        parents = node.parents
-        axis = self.states[parents[0]].axis if parents and parents[0] in self.states else value.ndim - 1
-        axis = axis if axis < value.ndim else value.ndim - 1
-        sources = frozenset().union(*(self.states[p].sources for p in parents if p in self.states)) | {node.index}
-        if len(parents) == 1 and parents[0] in self.states and not any(r.item is not None for r in node.refs):
-            before = self.states[parents[0]]
-            try:
-                units = before.units if node.kind in ("norm", "affine", "reshape", "attention", "recurrent") else self.samples
-                trial = ks.sampled(before, units, self.generator).to(self.values[parents[0]].dtype)
-                with torch.no_grad():
-                    out = node.apply({parents[0]: trial})
-                if isinstance(out, torch.Tensor) and out.ndim == value.ndim:
-                    self.flags.append((node.name, f"sampled by Monte Carlo on Gaussian inputs ({reason})"))
-                    found = ks.measured(out, axis, sources, gaussian=node.kind == "affine")
-                    return replace(found, shape=tuple(value.shape), spread=before.spread, wobble=before.wobble)
-            except (RuntimeError, TheodoliteError, ValueError, np.linalg.LinAlgError):
-                pass
-        self.flags.append((node.name, f"taken from the network itself ({reason})"))
-        return ks.measured(value, axis, sources, gaussian=node.kind == "affine")
+    def _fallback(self, node: Node, value: torch.Tensor, reason: str, item: int | None = None) -> KernelState:
+        """Monte Carlo where the operation's inputs can be sampled, the network's own values else; flagged either way."""
+        refs = tuple(dict.fromkeys(node.refs))
+        known = [self.states[ref] for ref in refs if ref in self.states]
+        axis = known[0].axis if known and known[0].axis < value.ndim else value.ndim - 1
+        sources = frozenset().union(*(state.sources for state in known)) | {node.index}
+        name = node.name if item is None else f"{node.name}[{item}]"
+        gaussian = node.kind == "affine"
+        independent = sum(len(state.sources) for state in known) == len(sources - {node.index})
+        if len(known) == len(refs) and (len(known) == 1 or (independent and any(state.sources for state in known))):
+            states = dict(zip(refs, known, strict=True))
+            for units in (None, self.samples)[:: 1 if len(known) > 1 or node.kind in KEEPS_UNITS else -1]:
+                found = sample_operation(node, states, self.values, units, (value.ndim, axis, item), self.generator)
+                if found is not None:
+                    self.flags.append((name, f"sampled by Monte Carlo on Gaussian inputs ({reason})"))
+                    return replace(found, shape=tuple(value.shape), gaussian=gaussian, sources=sources)
+        self.flags.append((name, f"taken from the network itself ({reason})"))
+        return ks.measured(value, axis, sources, gaussian=gaussian)
 
     # -- comparison -----------------------------------------------------------------------------------------------------------
 
@@ -327,7 +339,7 @@ class _Pass:
 
     def _compare_slope(self, node: Node) -> None:
         """χ₁ from this activation's inputs to the next affine layer's outputs."""
-        before = self.states.get(node.parents[0])
+        before = self.states.get(node.refs[0])
         reader = _next_affine(self.graph, node)
         if before is None or not before.gaussian or reader is None:
             return
@@ -365,7 +377,7 @@ def _phase(phi: Any, chi: float, sd: float, w2: float, reader: Node) -> tuple[st
         point = critical_line(phi, b2)
         way_out = f"critical at σ_w² = {point.sigma_w2:.4g} (now {w2:.4g}) with σ_b² = {b2:.3g}"
     except TheodoliteError:
-        way_out = f"σ_w² / {chi:.3g} = {w2 / chi:.4g} would be critical at this q"
+        way_out = f"critical at σ_w² = {w2 / chi:.4g} (now {w2:.4g}) as long as q stays what it is"
     if chi > 1:
         return "chaotic", f"χ₁ = {chi:.3f}, squared gradients grow ×{chi:.3f} per layer; {way_out}"
     return "ordered", f"χ₁ = {chi:.3f}, squared gradients shrink ×{chi:.3f} per layer; {way_out}"

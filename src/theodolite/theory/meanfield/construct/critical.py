@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteError, TheodoliteWarning, UnsupportedError
 from theodolite.lens.frozen import frozen
 from theodolite.lens.graph import Graph, Node, trace
-from theodolite.maths.activation import identify
+from theodolite.maths.activation import Activation, identify
 from theodolite.theory.meanfield.construct.orthogonal import delta_orthogonal_, orthogonal_
 from theodolite.theory.meanfield.predict import CriticalPoint, critical_line, critical_point, half_stable_point
 
@@ -77,9 +77,9 @@ class InitReport:
 
 @dataclass
 class _Plan:
-    """Affine module -> its role, found from a trace."""
+    """Affine module -> its role and the activation that it reads, found from a trace."""
 
-    roles: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    roles: dict[str, tuple[str, Activation | None]] = field(default_factory=dict)
     branches: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -88,7 +88,7 @@ def critical_init_(
     model: nn.Module,
     *,
     sigma_b2: float | None = None,
-    weights: Weights = "gaussian",
+    weights: Weights = "orthogonal",
     activation: Any = "auto",
     x: torch.Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -104,7 +104,9 @@ def critical_init_(
         model: any module. It is traced (see ``x``) to find which activation each layer reads, and where residual branches end.
         sigma_b2: variance of the biases. By default q* = 1/depth, which with orthogonal weights keeps the Jacobian's spectrum bounded
             as depth grows; 0 for ReLU and its relatives; the half-stable point where such a small q* is unstable (GELU, SiLU, Mish).
-        weights: ``"gaussian"`` or ``"orthogonal"``: Haar matrices, delta-orthogonal kernels.
+        weights: ``"orthogonal"``: Haar matrices, delta-orthogonal kernels; or ``"gaussian"``, of the same variances. Both are critical,
+            but the squared singular values of a Gaussian Jacobian spread like the depth: 100 layers of tanh train with orthogonal
+            weights and hardly, or not at all, with Gaussian ones (`meanfield.critical_init`). Keep learning rates low at such depths.
         activation: the activation of all layers, instead of what the trace finds.
         x: inputs to trace with and to measure the scale of; without it the module is traced on zeros shaped after its first layer.
         generator: source of randomness; torch's default one otherwise.
@@ -115,6 +117,7 @@ def critical_init_(
     Raises:
         ArgumentError: ``weights`` is neither, or the activations could not be found: pass ``activation`` or ``x``.
         NumericalError: the activation has no critical point with this ``sigma_b2`` (ReLU with a bias).
+        UnsupportedError: no affine layer, or not one activation has a finite slope; where only some jump, their readers are left.
 
     Warns:
         TheodoliteWarning: the critical point asked for is unstable (Q′ > 1), so that signals leave it with depth.
@@ -131,14 +134,12 @@ def critical_init_(
     """
     if weights not in ("gaussian", "orthogonal"):
         raise ArgumentError(f"weights must be 'gaussian' or 'orthogonal', got {weights!r}")
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model must be an nn.Module, got {type(model).__name__}")
     if not any(isinstance(m, AFFINE) for m in model.modules()):
         raise UnsupportedError(f"{type(model).__name__} has no nn.Linear or nn.Conv layer to initialise")
     plan = _plan(model, activation, x)
-    depth = max(1, sum(role != "readout" for role, _ in plan.roles.values()))
-    points: dict[str, CriticalPoint] = {}
-    for _, phi in plan.roles.values():
-        if phi is not None and identify(phi).name not in points:
-            points[identify(phi).name] = _point(phi, sigma_b2, depth)
+    points, refused = _points(plan, sigma_b2)
     rows, left = [], []
     power = 1.0 if x is None else float((x.detach().double() ** 2).mean())
     for name, module in model.named_modules():
@@ -147,10 +148,11 @@ def critical_init_(
                 left.append((name, "the trace did not reach it"))
                 continue
             role, phi = plan.roles[name]
-            try:
-                rows.append(_fill(name, module, role, phi, points, plan.branches, weights, power, generator))
-            except UnsupportedError as error:
-                left.append((name, str(error)))
+            if phi is not None and phi in refused:
+                left.append((name, str(refused[phi])))
+                continue
+            point = points[phi] if phi is not None else CriticalPoint(1.0, 0.0, 1.0, True)
+            rows.append(_fill(name, module, role, phi, point, plan.branches, weights, power, generator))
         elif isinstance(module, NORMS) and any(True for _ in module.parameters(recurse=False)):
             with torch.no_grad():
                 module.weight.fill_(1.0)
@@ -159,23 +161,38 @@ def critical_init_(
             rows.append(InitRow(name, "norm", "", 1.0, 0.0, "ones"))
         elif any(True for _ in module.parameters(recurse=False)):
             left.append((name or type(model).__name__, f"{type(module).__name__} has no critical initialisation here"))
-    return InitReport(tuple(rows), tuple(left), points, plan.branches, tuple(plan.notes))
+    return InitReport(tuple(rows), tuple(left), {phi.name: p for phi, p in points.items()}, plan.branches, tuple(plan.notes))
 
 
-def _point(phi: Any, sigma_b2: float | None, depth: int) -> CriticalPoint:
+def _points(plan: _Plan, sigma_b2: float | None) -> tuple[dict[Activation, CriticalPoint], dict[Activation, UnsupportedError]]:
+    """(activation -> critical point, activation -> why it has none); raises where not one has any."""
+    depth = max(1, sum(role != "readout" for role, _ in plan.roles.values()))
+    points: dict[Activation, CriticalPoint] = {}
+    refused: dict[Activation, UnsupportedError] = {}
+    for phi in dict.fromkeys(phi for _, phi in plan.roles.values() if phi is not None):
+        try:
+            points[phi] = _point(phi, sigma_b2, depth)
+        except UnsupportedError as error:
+            refused[phi] = error
+    if refused and not points:
+        raise next(iter(refused.values()))
+    return points, refused
+
+
+def _point(phi: Activation, sigma_b2: float | None, depth: int) -> CriticalPoint:
     import warnings
 
-    name = identify(phi).name
     if sigma_b2 is not None:
         point = critical_line(phi, sigma_b2)
         if not point.stable:
             warnings.warn(
-                f"the critical point of {name} at sigma_b2 = {sigma_b2:g} is unstable (Q′ > 1): the variance leaves it with depth; "
-                f"the stable part of its line begins at {half_stable_point(phi)}",
+                f"the critical point of {phi.name} at sigma_b2 = {sigma_b2:g} is unstable (Q′ > 1): the variance leaves it with "
+                f"depth; the stable part of its line begins at {half_stable_point(phi)}",
                 TheodoliteWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        return point if point.q_star > 0 else critical_point(phi, 1.0 / depth)
+        # In the limit q* → 0 the variance falls like 1/depth from any start: start it there.
+        return point if point.q_star > 0 else replace(point, q_star=1.0 / depth)
     try:
         point = critical_point(phi, 1.0 / depth)
         if point.sigma_b2 == 0.0 and critical_point(phi, 1.0).sigma_b2 == 0.0:
@@ -188,10 +205,9 @@ def _point(phi: Any, sigma_b2: float | None, depth: int) -> CriticalPoint:
 
 
 def _fill(
-    name: str, module: Any, role: str, phi: Any, points: dict[str, CriticalPoint], branches: int, weights: str,
+    name: str, module: Any, role: str, phi: Activation | None, point: CriticalPoint, branches: int, weights: str,
     power: float, generator: torch.Generator | None,
 ) -> InitRow:  # fmt: skip
-    point = points[identify(phi).name] if phi is not None else next(iter(points.values()), CriticalPoint(1.0, 0.0, 1.0, True))
     w2, b2 = point.sigma_w2, point.sigma_b2
     if role in ("first", "after norm"):
         # Pre-activations of variance q* from inputs of second moment ``power`` (1 behind a norm).
@@ -207,7 +223,7 @@ def _fill(
             module.bias.copy_(torch.randn(module.bias.shape, generator=generator, dtype=torch.float64) * math.sqrt(b2))
     elif b2 > 0:
         b2 = 0.0
-    return InitRow(name, role, "" if phi is None else identify(phi).name, w2, b2, kind)
+    return InitRow(name, role, "" if phi is None else phi.name, w2, b2, kind)
 
 
 def _draw_(name: str, module: Any, gain: float, weights: str, generator: torch.Generator | None) -> str:
@@ -272,7 +288,7 @@ def _plan_by_order(model: nn.Module, activation: Any, reason: str) -> _Plan:
     plan = _Plan(notes=[f"not traced ({reason}): roles follow the order of registration, residual branches are not scaled"])
     for i, name in enumerate(names):
         role = "first" if i == 0 else "readout" if i == len(names) - 1 else "hidden"
-        plan.roles[name] = role, activation
+        plan.roles[name] = role, identify(activation)
     return plan
 
 
@@ -294,6 +310,7 @@ def _plan_by_trace(model: nn.Module, graph: Graph, activation: Any) -> _Plan:
         phi, role = _reads(graph, node)
         feeds = _activation_after(graph, node)
         chosen = activation if activation is not None else (phi if phi is not None else feeds)
+        chosen = None if chosen is None else identify(chosen)
         if node.module in ends:
             role = "branch end"
         plan.roles[node.module] = role, chosen

@@ -57,24 +57,33 @@ class CorrelationFlow(Experiment):
 
         phi = identify(self.activation)
         weights = _points(self.activation, self.sigma_b2, self.factors)
-        theory, simulated, fixed, scale = [], [], [], []
+        theory, simulated, lengths, fixed, scale = [], [], [], [], []
         for i, w in enumerate(weights):
             flow = predict.correlation_flow(self.activation, w, self.sigma_b2, self.depth, self.c0)
             theory.append(flow.c)
             fixed.append(predict.c_star(self.activation, w, self.sigma_b2))
             scale.append(predict.depth_scales(self.activation, w, self.sigma_b2).xi_c)
-            runs = []
+            runs, ends = [], []
             for seed in range(self.seeds):
                 g = generator(seed, "correlation", i)
                 z = two_inputs(self.width, float(flow.q1[0]), self.c0, g)
-                runs.append([self.c0, *(_cosine(z) for _, z in layers(z, phi, w, self.sigma_b2, self.depth, "gaussian", g))])
+                runs.append([self.c0])
+                for _, after in layers(z, phi, w, self.sigma_b2, self.depth, "gaussian", g):
+                    runs[-1].append(_cosine(after))
+                ends.append(float(after[0].square().mean()))
             simulated.append(runs)
+            lengths.append(ends)
         critical = predict.critical_line(self.activation, self.sigma_b2)
         law = predict.critical_law(self.activation, critical.sigma_w2, self.sigma_b2)
         return xr.Dataset(
             {
                 "c": (("factor", "layer"), theory, {"description": "correlation by the recursion"}),
                 "simulated": (("factor", "seed", "layer"), simulated, {"description": "correlation in random networks"}),
+                "own_product": (
+                    ("factor", "seed"),
+                    lengths,
+                    {"description": "E[z_a z_a] of one input with itself, last layer of random networks"},
+                ),
                 "c_star": ("factor", fixed, {"description": "fixed correlation"}),
                 "xi_c": ("factor", scale, {"description": "depth scale in layers; infinite at criticality"}),
                 "sigma_w2": ("factor", weights, {"description": "σ_w²"}),

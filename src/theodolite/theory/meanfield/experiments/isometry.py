@@ -137,13 +137,13 @@ class DynamicalIsometryTraining(Experiment):
     """
 
     reference = "pennington2017 Fig. 5"
-    small: ClassVar = {"depth": 24, "width": 48, "steps": 120, "lr": (0.02,), "seeds": 2, "q": (0.03, 0.8)}
+    small: ClassVar = {"depth": 24, "width": 48, "steps": 120, "lr": (0.02, 0.5), "seeds": 2, "q": (0.03, 0.8)}
 
     q: tuple[float, ...] = (1 / 64, 0.1, 0.8)
     depth: int = 100
     width: int = 128
     steps: int = 1500
-    lr: tuple[float, ...] = (0.003, 0.01, 0.03)
+    lr: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
     batch: int = 128
     seeds: int = 5
 

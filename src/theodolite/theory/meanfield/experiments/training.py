@@ -141,7 +141,7 @@ class CriticalInit(Experiment):
     depth: int = 100
     width: int = 64
     steps: int = 600
-    lr: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    lr: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
     batch: int = 128
     seeds: int = 5
 
@@ -163,7 +163,7 @@ class CriticalInit(Experiment):
                 "accuracy": (dims, accuracy.reshape(shape), {"description": "test accuracy after training"}),
             },
             coords={"init": list(inits), "lr": list(self.lr), "seed": range(self.seeds), "step": np.arange(self.steps)},
-            attrs={"depth": self.depth},
+            attrs={"depth": self.depth, "width": self.width},
         )
 
     def _train(self, init: str, lr: float, seed: int) -> tuple[list[float], float]:

@@ -43,8 +43,8 @@ class DeltaOrthogonal(Experiment):
 
     depth: int = 10_000
     channels: int = 16
-    images: int = 64
-    steps: int = 20
+    images: int = 16
+    steps: int = 10
     lr: float = 0.5
     looks: int = 101
     seed: int = 0

@@ -92,5 +92,7 @@ def batchnorm_gradients(record: Record) -> Any:
         axis.set(
             xlabel="batch size B", ylabel="growth of the squared gradient per layer", xscale="log", title="Batch normalisation"
         )
+        axis.set_xticks(data.batch.values, [str(b) for b in data.batch.values])
+        axis.minorticks_off()
         axis.legend(fontsize=8, title="line: theory, dotted: B → ∞", title_fontsize=7)
     return drawn

@@ -1,4 +1,4 @@
-"""Singular values of the input–output Jacobian, of all depths in one pass, and Lyapunov exponents of very deep networks."""
+"""Singular values of the input–output Jacobian: of one network, of all depths in one pass, and the spectrum of large ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.core.quantity import quantity
 from theodolite.core.seed import generator
 from theodolite.lens.frozen import frozen
+from theodolite.maths.lanczos import SpectralQuadrature, slq
 
-__all__ = ["JacobianProduct", "jacobian_products", "jacobian_singular_values", "lyapunov_spectrum"]
+__all__ = ["JacobianProduct", "jacobian_products", "jacobian_singular_values", "jacobian_spectrum"]
 
 #: Entries of one Jacobian up to which it is formed and decomposed.
 DENSE_ENTRIES = 4_000_000
@@ -67,8 +68,33 @@ def jacobian_products(layers: Iterable[tuple[Any, Any]], at: Sequence[int] | Non
             yield JacobianProduct(depth, product, log_scale)
 
 
-def _single(model: nn.Module, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda v: model(v.reshape(1, *x.shape[1:])).reshape(-1)
+def _points(
+    model: nn.Module, x: Any, most_inputs: int
+) -> Iterator[tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor, int]]:
+    """(the model as a function of a flat vector, the point, number of outputs) for each input."""
+    inputs = torch.as_tensor(x)
+    if inputs.ndim < 2 or not len(inputs):
+        raise ArgumentError(f"x must hold inputs, one per row, got shape {tuple(inputs.shape)}")
+    if not inputs.is_floating_point():
+        raise UnsupportedError(
+            f"inputs of type {inputs.dtype} have no derivative, and so no Jacobian; pass the embeddings of tokens to the rest of the "
+            "model, or convert numbers with x.float()"
+        )
+    if not inputs.is_floating_point():
+        raise UnsupportedError(
+            f"the inputs are {inputs.dtype}, with respect to which nothing can be differentiated; pass numbers as floating point, "
+            "and for tokens a model that starts at the embedding's output"
+        )
+    reference = next((p for p in model.parameters()), inputs)
+    inputs = inputs[:most_inputs].to(reference.device, reference.dtype if reference.is_floating_point() else None)
+    for one in inputs.split(1):
+
+        def function(v: torch.Tensor, shape: tuple[int, ...] = tuple(one.shape)) -> torch.Tensor:
+            return model(v.reshape(shape)).reshape(-1)
+
+        with torch.no_grad():
+            outputs = function(one.reshape(-1)).numel()
+        yield function, one.reshape(-1), outputs
 
 
 @quantity(symbol="σ_i(J)", reference="pennington2017", fill={"x": "inputs"})
@@ -76,7 +102,7 @@ def jacobian_singular_values(model: nn.Module, x: Any, *, largest: int = 32, mos
     """Singular values of J = ∂ outputs/∂ inputs of a model at each input, in decreasing order.
 
     Formed and decomposed while J has at most 4·10⁶ entries; beyond, the ``largest`` ones by Lanczos bidiagonalisation with
-    Jacobian–vector products, J itself never being formed.
+    Jacobian–vector products, J itself never being formed; for the whole of a large spectrum see `jacobian_spectrum`.
 
     Args:
         model: any module, one output row per input row; left as it was.
@@ -91,6 +117,7 @@ def jacobian_singular_values(model: nn.Module, x: Any, *, largest: int = 32, mos
 
     Raises:
         ArgumentError: no inputs.
+        UnsupportedError: tokens or other inputs that are not real numbers, which have no derivative.
 
     Cost: d or K backward passes (batched) and one SVD per input; large: about 3·``largest`` products with J and Jᵀ.
 
@@ -99,23 +126,13 @@ def jacobian_singular_values(model: nn.Module, x: Any, *, largest: int = 32, mos
         >>> bool(torch.allclose(jacobian_singular_values(net, torch.zeros(1, 3))[0], torch.linalg.svdvals(net.weight).double()))
         True
     """
-    inputs = torch.as_tensor(x)
-    if inputs.ndim < 2 or not len(inputs):
-        raise ArgumentError(f"x must hold inputs, one per row, got shape {tuple(inputs.shape)}")
-    reference = next((p for p in model.parameters()), inputs)
-    inputs = inputs[:most_inputs].to(reference.device, reference.dtype if reference.is_floating_point() else None)
     rows = []
     with frozen(model):
-        for one in inputs.split(1):
-            function = _single(model, one)
-            point = one.reshape(-1)
-            with torch.no_grad():
-                outputs = function(point).numel()
+        for function, point, outputs in _points(model, x, most_inputs):
             if outputs * point.numel() <= DENSE_ENTRIES:
-                jacobian = _dense_jacobian(function, point, outputs)
-                rows.append(torch.linalg.svdvals(jacobian.double()))
+                rows.append(torch.linalg.svdvals(_dense_jacobian(function, point, outputs).double()))
             else:
-                rows.append(_largest(function, point, outputs, largest, seed))
+                rows.append(_largest(_Products(function, point), largest, seed))
     return torch.stack(rows)
 
 
@@ -132,104 +149,89 @@ def _dense_jacobian(function: Callable[[torch.Tensor], torch.Tensor], point: tor
     return jacobian.detach()
 
 
-def _largest(
-    function: Callable[[torch.Tensor], torch.Tensor], point: torch.Tensor, outputs: int, count: int, seed: int
-) -> torch.Tensor:
-    """Golub–Kahan–Lanczos by scipy on products with J (forward mode) and Jᵀ (reverse mode)."""
+class _Products:
+    """Products with J (forward mode) and Jᵀ (reverse mode), J itself never being formed."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], point: torch.Tensor) -> None:
+        self.function, self.point = function, point.detach()
+        self.at = point.detach().requires_grad_()
+        self.out = function(self.at)
+        self.shape = self.out.numel(), point.numel()
+
+    def forward(self, v: torch.Tensor) -> torch.Tensor:
+        """J v."""
+        return torch.func.jvp(self.function, (self.point,), (v.to(self.point),))[1].detach().double().cpu()
+
+    def backward(self, v: torch.Tensor) -> torch.Tensor:
+        """Jᵀ v."""
+        return torch.autograd.grad(self.out, self.at, v.to(self.out), retain_graph=True)[0].double().cpu()
+
+    def gram(self, v: torch.Tensor) -> torch.Tensor:
+        """JᵀJ v or JJᵀ v, whichever is smaller."""
+        outputs, inputs = self.shape
+        return self.backward(self.forward(v)) if inputs <= outputs else self.forward(self.backward(v))
+
+
+def _largest(products: _Products, count: int, seed: int) -> torch.Tensor:
+    """Golub–Kahan–Lanczos by scipy."""
     import numpy as np
     from scipy.sparse.linalg import LinearOperator, svds
 
-    at = point.detach().requires_grad_()
-    out = function(at)
+    def on_arrays(product: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], Any]:
+        return lambda v: product(torch.as_tensor(np.asarray(v).ravel())).numpy()
 
-    def as_tensor(v: Any) -> torch.Tensor:
-        return torch.as_tensor(np.asarray(v).ravel(), dtype=point.dtype, device=point.device)
-
-    def forward(v: Any) -> Any:
-        return torch.func.jvp(function, (point.detach(),), (as_tensor(v),))[1].detach().double().cpu().numpy()
-
-    def backward(v: Any) -> Any:
-        return torch.autograd.grad(out, at, as_tensor(v), retain_graph=True)[0].double().cpu().numpy()
-
-    operator = LinearOperator((outputs, point.numel()), matvec=forward, rmatvec=backward, dtype=np.float64)
-    size = min(outputs, point.numel())
+    matvec, rmatvec = on_arrays(products.forward), on_arrays(products.backward)
+    operator = LinearOperator(products.shape, matvec=matvec, rmatvec=rmatvec, dtype=np.float64)
+    size = min(products.shape)
     start = torch.randn(size, generator=generator(seed, "svds"), dtype=torch.float64).numpy()
     values = svds(operator, k=min(count, size - 1), return_singular_vectors=False, v0=start)
     return torch.from_numpy(np.sort(values)[::-1].copy())
 
 
-def lyapunov_spectrum(model: Any, x: Any, k: int | None = None, *, every: int = 10, seed: int = 0) -> torch.Tensor:
-    """Lyapunov exponents of a deep network at one input: growth rates ln σ_i(J)/L of the k leading directions, in decreasing order.
+def jacobian_spectrum(
+    model: nn.Module, x: Any, *, probes: int = 8, steps: int = 60, most_inputs: int = 8, seed: int = 0
+) -> SpectralQuadrature:
+    """Spectral measure of JJᵀ (or JᵀJ, whichever is smaller), averaged over inputs: all of it, for Jacobians of any size.
 
-    k tangent vectors are carried through the layers and orthogonalised by QR every ``every`` layers, or sooner where their condition
-    number asks for it, so that rates down to
-    e^−700 per direction stay visible where the singular values of the plain product drown in rounding. R-diagonals are estimates of
-    log singular values that become exact as depth grows; for the bulk of a shallow network use `jacobian_singular_values`.
+    Exact while J has at most 4·10⁶ entries. Beyond, stochastic Lanczos quadrature: for a random unit vector the Gauss rule of its
+    Krylov space is exact for polynomials of degree 2 · ``steps``, and its mean over vectors is the spectral measure.
 
     Args:
-        model: an ``nn.Sequential`` (children are the layers), or a sequence of callables.
-        x: one input, shape (1, …) or (…).
-        k: number of exponents; all by default.
-        every: children between two orthogonalisations, at most 10.
-        seed: of the tangent vectors.
+        model: any module, one output row per input row; left as it was.
+        x: inputs (N, …); the first ``most_inputs`` of them are used.
+        probes: random vectors per input.
+        steps: Lanczos steps per vector.
+        most_inputs: number of inputs.
+        seed: of the vectors.
 
     Returns:
-        (k,), per child of the sequence that changes the tangent space (elementwise and affine layers both count as one child).
+        A `SpectralQuadrature`: ``.density(grid, width)`` with its standard error, ``.trace(f)``, or the bare ``nodes`` and ``weights``
+        (one row per input and probe). Nodes are squared singular values.
 
     Raises:
-        UnsupportedError: a model that is not a sequence of layers.
-        ArgumentError: ``every`` beyond 10, or k out of range.
+        ArgumentError: no inputs. UnsupportedError: tokens as inputs.
 
-    Cost: k tangent vectors through every layer, and a QR of (width, k) every ``every`` layers.
+    Cost: large Jacobians: probes · steps products with J and Jᵀ per input.
 
-    Reference: benettin1980.
+    Reference: ghorbani2019 (for Hessians); pennington2017.
 
     Example:
-        >>> net = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(50))).double()
-        >>> for layer in net: _ = layer.weight.data.copy_(torch.diag(torch.tensor([2.0, 0.5])))
-        >>> lyapunov_spectrum(net, torch.zeros(1, 2)).exp().round(decimals=6).tolist()
-        [2.0, 0.5]
+        >>> net = nn.Linear(3, 2, bias=False)
+        >>> spectrum = jacobian_spectrum(net, torch.zeros(1, 3))
+        >>> abs(spectrum.trace(lambda v: v).value - float(net.weight.double().square().sum())) < 1e-6
+        True
     """
-    if not 1 <= every <= 10:
-        raise ArgumentError(f"every must lie in 1..10: beyond, small directions are lost to rounding; got {every}")
-    layers = list(model) if isinstance(model, (nn.Sequential, list, tuple)) else None
-    if not layers:
-        raise UnsupportedError(
-            f"a Lyapunov spectrum needs a sequence of layers, got {type(model).__name__}; "
-            "pass nn.Sequential(...) or a list of callables"
-        )
-    point = torch.as_tensor(x).detach()
-    parameters = [p for layer in layers if isinstance(layer, nn.Module) for p in layer.parameters()]
-    point = point.to(parameters[0].dtype if parameters else torch.float64)
-    size = point.numel()
-    count = size if k is None else k
-    if not 1 <= count <= size:
-        raise ArgumentError(f"k must lie in 1..{size}, got {k}")
-    if count == size:
-        tangents = torch.eye(size, dtype=point.dtype)
-    else:
-        tangents = torch.randn(size, count, generator=generator(seed, "lyapunov"), dtype=torch.float64).to(point.dtype)
-        tangents = torch.linalg.qr(tangents)[0]
-    logs = torch.zeros(count, dtype=torch.float64)
-    waited, interval = 0, 1
-    for index, layer in enumerate(layers, start=1):
-        point, tangents = _push(layer, point, tangents)
-        waited += 1
-        if waited < interval and index < len(layers) and tangents.shape[0] >= count:
-            continue
-        tangents, r = torch.linalg.qr(tangents)
-        count = min(count, r.shape[0])
-        steps = r.diagonal().abs().double().log()[:count]
-        logs, tangents = logs[:count] + steps, tangents[:, :count]
-        # The least diagonal loses as many digits as the block's condition number has: wait only while that is below 10⁶.
-        spread = float(steps.max() - steps.min())
-        interval = every if not spread > 0 else max(1, min(every, int(waited * math.log(1e6) / spread)))
-        waited = 0
-    return (logs / len(layers)).sort(descending=True).values
-
-
-def _push(layer: Callable[..., Any], point: torch.Tensor, tangents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(layer(x), J_layer · tangents), tangents as columns."""
-    directions = tangents.T.reshape(-1, *point.shape)
-    moved = torch.func.vmap(lambda v: torch.func.jvp(layer, (point,), (v,))[1])(directions)
-    return layer(point).detach(), moved.detach().reshape(len(directions), -1).T
+    nodes, weights, size = [], [], 0
+    with frozen(model):
+        for function, point, outputs in _points(model, x, most_inputs):
+            size = min(outputs, point.numel())
+            if outputs * point.numel() <= DENSE_ENTRIES:
+                exact = torch.linalg.svdvals(_dense_jacobian(function, point, outputs).double())[None].square()
+                nodes.append(exact.cpu())
+                weights.append(torch.full_like(nodes[-1], 1.0 / size))
+            else:
+                source = generator(seed, "slq", len(nodes))
+                found = slq(_Products(function, point).gram, size, probes=probes, steps=steps, generator=source)
+                nodes.append(found.nodes)
+                weights.append(found.weights)
+    return SpectralQuadrature(torch.cat(nodes), torch.cat(weights), torch.empty(0, dtype=torch.float64), size)

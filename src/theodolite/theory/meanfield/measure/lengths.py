@@ -10,11 +10,12 @@ from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.core.quantity import quantity
 from theodolite.maths.activation import Activation, identify
+from theodolite.theory.meanfield.measure.judges import judge_chi_1, judge_correlation, judge_q_length
 
 __all__ = ["chi", "chi_1", "correlation", "q_length"]
 
 
-@quantity(symbol="q", reference="poole2016 Eq. 2")
+@quantity(symbol="q", reference="poole2016 Eq. 2", judge=judge_q_length)
 def q_length(preactivations: Any) -> Any:
     """Squared length of a layer's pre-activations per unit: q = (1/(N n)) Σ_a Σ_i z_ai².
 
@@ -37,18 +38,15 @@ def q_length(preactivations: Any) -> Any:
     return (z * z).mean((-2, -1))
 
 
-def _gram(z: torch.Tensor) -> torch.Tensor:
-    return z @ z.mT / z.shape[-1]  # (..., N, N)
-
-
-def _off_diagonal_mean(matrix: torch.Tensor) -> torch.Tensor:
-    n = matrix.shape[-1]
+def _mean_over_pairs(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Mean of u_a·v_b over the pairs a ≠ b, (...): all pairs are (Σu)·(Σv), so that no N × N matrix is needed."""
+    n = u.shape[-2]
     if n < 2:
         raise ArgumentError("preactivations must hold at least two inputs, between which something can be correlated, got 1")
-    return (matrix.sum((-2, -1)) - matrix.diagonal(dim1=-2, dim2=-1).sum(-1)) / (n * (n - 1))
+    return ((u.sum(-2) * v.sum(-2)).sum(-1) - (u * v).sum((-2, -1))) / (n * (n - 1))
 
 
-@quantity(symbol="c", reference="poole2016 Eq. 4")
+@quantity(symbol="c", reference="poole2016 Eq. 4", judge=judge_correlation)
 def correlation(preactivations: Any) -> Any:
     """Mean correlation of the pre-activations of two different inputs: c_ab = z_a·z_b / (|z_a||z_b|), averaged over pairs a ≠ b.
 
@@ -63,7 +61,7 @@ def correlation(preactivations: Any) -> Any:
     Raises:
         ArgumentError: a single input, or an input whose pre-activations are all 0.
 
-    Cost: O(N² n).
+    Cost: O(N n).
 
     Example:
         >>> float(correlation(torch.tensor([[1.0, 0.0], [0.0, 3.0], [0.0, 1.0]]))).__round__(12)
@@ -73,7 +71,8 @@ def correlation(preactivations: Any) -> Any:
     norms = z.norm(dim=-1, keepdim=True)
     if bool((norms == 0).any()):
         raise ArgumentError("preactivations must not vanish for any input: a zero vector has no direction")
-    return _off_diagonal_mean(_gram(z / norms) * z.shape[-1])
+    unit = z / norms
+    return _mean_over_pairs(unit, unit)
 
 
 def _activation(architecture: Any) -> Activation:
@@ -98,7 +97,7 @@ def _slopes(preactivations: Any, outgoing: Any, architecture: Any) -> tuple[torc
     return slope, (weight * weight).mean(-2)  # (..., N, n), (..., n)
 
 
-@quantity(symbol="χ₁", reference="schoenholz2017 Eq. 5")
+@quantity(symbol="χ₁", reference="schoenholz2017 Eq. 5", fill={"outgoing": "reading"}, judge=judge_chi_1)
 def chi_1(preactivations: Any, outgoing: Any, architecture: Any) -> Any:
     """Growth of squared perturbations from one layer's pre-activations to the next: χ₁ = (1/K) Σ_ki W_ki² ⟨φ′(z_i)²⟩.
 
@@ -106,7 +105,7 @@ def chi_1(preactivations: Any, outgoing: Any, architecture: Any) -> Any:
 
     Args:
         preactivations: (..., N, n).
-        outgoing: (..., K, n), the weights that read the layer.
+        outgoing: (..., K, n), the weights that read the layer; for a convolution their root of the sum of squares over positions.
         architecture: the lens's architecture, or the activation φ itself.
 
     Returns:
@@ -126,7 +125,7 @@ def chi_1(preactivations: Any, outgoing: Any, architecture: Any) -> Any:
     return ((slope * slope).mean(-2) * weight).sum(-1)
 
 
-@quantity(symbol="χ", reference="schoenholz2017 Eq. 5")
+@quantity(symbol="χ", reference="schoenholz2017 Eq. 5", fill={"outgoing": "reading"})
 def chi(preactivations: Any, outgoing: Any, architecture: Any) -> Any:
     """Growth of the difference of two inputs per layer: χ = (1/K) Σ_ki W_ki² ⟨φ′(z_ai) φ′(z_bi)⟩, averaged over pairs a ≠ b.
 
@@ -134,7 +133,7 @@ def chi(preactivations: Any, outgoing: Any, architecture: Any) -> Any:
 
     Args:
         preactivations: (..., N, n), N ≥ 2.
-        outgoing: (..., K, n), the weights that read the layer.
+        outgoing: (..., K, n), the weights that read the layer; for a convolution their root of the sum of squares over positions.
         architecture: the lens's architecture, or the activation φ itself.
 
     Returns:
@@ -144,11 +143,11 @@ def chi(preactivations: Any, outgoing: Any, architecture: Any) -> Any:
         UnsupportedError: hidden layers of different activations, or one that jumps.
         ArgumentError: shapes that do not fit, or a single input.
 
-    Cost: O(N² n).
+    Cost: O(N n).
 
     Example:
         >>> float(chi(torch.tensor([[1.0, -1.0], [3.0, 2.0]]), torch.tensor([[2.0, 5.0]]), torch.relu))
         4.0
     """
     slope, weight = _slopes(preactivations, outgoing, architecture)
-    return _off_diagonal_mean((slope * weight[..., None, :]) @ slope.mT)
+    return _mean_over_pairs(slope * weight[..., None, :], slope)

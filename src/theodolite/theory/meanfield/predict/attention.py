@@ -18,6 +18,7 @@ from theodolite.core.errors import ArgumentError, NumericalError
 from theodolite.maths.dual import Dual, dual
 from theodolite.maths.gaussian import check_variance
 from theodolite.maths.resolution import Array
+from theodolite.theory.meanfield.predict.arguments import check_count, check_number
 from theodolite.theory.meanfield.predict.softmax_moments import softmax_moments
 
 __all__ = ["TransformerPropagation", "attention"]
@@ -111,24 +112,19 @@ def attention(
         >>> round(float(found.correlation[-1]), 6), round(found.gradient_exponent, 6)
         (0.355839, 0.204066)
     """
-    if int(depth) != depth or depth < 1:
-        raise ArgumentError(f"depth must be a positive integer, got {depth}")
-    if int(tokens) != tokens or tokens < 2:
-        raise ArgumentError(f"tokens must be an integer of at least 2, got {tokens}")
+    depth, tokens = check_count(depth, "depth"), check_count(tokens, "tokens", 2)
     if norm not in ("pre", "none"):
         raise ArgumentError(f"norm must be 'pre' or 'none', got {norm!r}")
     check_variance(q0, "q0", positive=True)
-    if not -1.0 / (tokens - 1) <= c0 <= 1.0:
-        raise ArgumentError(f"c0 must lie in [-1/(tokens - 1), 1] = [{-1.0 / (tokens - 1):.4g}, 1], got {c0}")
+    check_number(c0, "c0", -1.0 / (tokens - 1), 1.0)
     for name, value in (("sigma_v2", sigma_v2), ("sigma_a2", sigma_a2), ("sigma_m2", sigma_m2)):
         check_variance(value, name)
     for name, value in (("residual", residual), ("branch", branch)):
-        if not math.isfinite(value):
-            raise ArgumentError(f"{name} must be finite, got {value}")
-    heads, mlp = _Attention(int(tokens), sigma_v2, sigma_a2), _MLP(dual(activation), sigma_m2)
+        check_number(value, name)
+    heads, mlp = _Attention(tokens, sigma_v2, sigma_a2), _MLP(dual(activation), sigma_m2)
     join = _Residual(residual**2, branch**2, norm == "pre")
     lengths, products, maps, angle = [float(q0)], [float(q0 * c0)], [], 0.0
-    for block in range(int(depth)):
+    for block in range(depth):
         q, p, into, first = join.step(heads.step, lengths[-1], products[-1])
         q, p, out, second = join.step(mlp.step, q, p)
         lengths.append(q)

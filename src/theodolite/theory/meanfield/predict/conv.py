@@ -60,7 +60,11 @@ def kernel_modes(kernel: int | Sequence[Any] | Array, n: int | Sequence[int]) ->
         >>> [round(float(v), 12) for v in kernel_modes(3, 8)[:3]]
         [1.0, 0.804737854124, 0.333333333333]
     """
-    v = np.full(kernel, 1.0 / kernel) if isinstance(kernel, (int, np.integer)) and kernel > 0 else np.asarray(kernel, dtype=np.float64)
+    v = (
+        np.full(kernel, 1.0 / kernel)
+        if isinstance(kernel, (int, np.integer)) and kernel > 0
+        else np.asarray(kernel, dtype=np.float64)
+    )
     if v.ndim == 0 or v.size == 0 or (v < 0).any() or not np.isfinite(v).all() or v.sum() <= 0:
         raise ArgumentError(f"kernel must be a number of taps or a profile of variances, not negative, got {kernel!r}")
     sizes = (n,) * v.ndim if isinstance(n, (int, np.integer)) else tuple(n)

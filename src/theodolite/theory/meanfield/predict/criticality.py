@@ -14,6 +14,7 @@ from theodolite.core.errors import ArgumentError, NumericalError
 from theodolite.maths.activation import Activation, identify
 from theodolite.maths.gaussian import check_variance
 from theodolite.maths.resolution import Array
+from theodolite.theory.meanfield.predict.arguments import broadcasting
 from theodolite.theory.meanfield.predict.maps import TINY
 from theodolite.theory.meanfield.predict.moments import moment_table, second_moment, slope_moment, variance_slope
 
@@ -84,6 +85,7 @@ def critical_point(activation: Any, q_star: Any) -> CriticalPoint:
     return CriticalPoint(w, b, q, stable)
 
 
+@broadcasting("sigma_b2")
 def critical_line(activation: Any, sigma_b2: Any) -> CriticalPoint:
     """The critical point with bias variance ``sigma_b2``: the stable one if there are several.
 
@@ -110,13 +112,7 @@ def critical_line(activation: Any, sigma_b2: Any) -> CriticalPoint:
         >>> critical_line("gelu", 0.05).stable
         False
     """
-    a = identify(activation)
-    targets = check_variance(sigma_b2, "sigma_b2")
-    points = [_on_line(a, float(t)) for t in targets.ravel()]
-    if targets.ndim == 0:
-        return points[0]
-    columns = ([getattr(p, name) for p in points] for name in ("sigma_w2", "sigma_b2", "q_star", "stable"))
-    return CriticalPoint(*(np.array(column).reshape(targets.shape) for column in columns))
+    return _on_line(identify(activation), float(check_variance(sigma_b2, "sigma_b2")))
 
 
 def _on_line(a: Activation, target: float) -> CriticalPoint:

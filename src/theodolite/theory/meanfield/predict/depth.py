@@ -12,7 +12,8 @@ from theodolite.core.errors import ArgumentError, NumericalError
 from theodolite.maths.dual import dual
 from theodolite.maths.gaussian import check_correlation, check_variance
 from theodolite.maths.resolution import Array
-from theodolite.theory.meanfield.predict.fixed_points import THETA_TERMS, slope_table
+from theodolite.theory.meanfield.predict.arguments import check_count
+from theodolite.theory.meanfield.predict.fixed_points import MARGIN, THETA_TERMS, slope_table
 from theodolite.theory.meanfield.predict.maps import TINY, _result, chi_1, chi_parallel, correlation_fixed_point, q_star
 from theodolite.theory.meanfield.predict.moments import second_moment
 
@@ -35,10 +36,10 @@ class DepthScales:
 
 
 def length_scale(rate: Any) -> Array:
-    """−1/ln|rate|, infinite at rate 1 and 0 at rate 0."""
+    """−1/ln|rate|, infinite at rate 1 (to rounding) and 0 at rate 0."""
     with np.errstate(divide="ignore"):
         logarithm = np.log(np.abs(np.asarray(rate, dtype=np.float64)))
-        return np.where(logarithm == 0.0, np.inf, -1.0 / logarithm)
+        return np.where(np.abs(logarithm) <= MARGIN, np.inf, -1.0 / logarithm)
 
 
 def depth_scales(activation: Any, sigma_w2: Any, sigma_b2: Any) -> DepthScales:
@@ -161,8 +162,7 @@ def correlation_flow(
         >>> round(float(flow.c[1]), 12), round(float(flow.c[10]), 12)
         (0.318309886184, 0.871535516022)
     """
-    if depth < 0:
-        raise ArgumentError(f"depth must not be negative, got {depth}")
+    depth = check_count(depth, "depth", 0)
     if q0 is None:
         q0 = (q_star(activation, sigma_w2, sigma_b2),) * 2
     u, v = (float(check_variance(q, "q0")) for q in q0)

@@ -21,7 +21,7 @@ __all__ = ["SlopeTable", "fixed_correlation", "fixed_variance", "slope_table"]
 STEP = 2.0**0.25
 #: Chebyshev terms in θ on [0, π/2], and nodes of the integral over it.
 THETA_TERMS = 72
-#: Correlation maps of points whose χ₁ exceeds 1 by less have c* = 1 to rounding.
+#: Rates that differ from 1 by less are 1 to rounding: c* = 1 where χ₁ exceeds 1 by less, and depth scales are infinite.
 MARGIN = 4e-15
 
 

@@ -7,6 +7,7 @@ The spectrum is that of squared singular values of J.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from theodolite.maths.free_product import product_density, product_edge
 from theodolite.maths.gaussian import check_variance
 from theodolite.maths.resolution import Array
 from theodolite.maths.squared_slope import SquaredSlope
+from theodolite.theory.meanfield.predict.arguments import broadcasting, check_count
 from theodolite.theory.meanfield.predict.moments import fourth_slope_moment, slope_moment
 
 __all__ = [
@@ -44,12 +46,6 @@ def _is_gaussian(weights: str) -> bool:
     if weights not in ("gaussian", "orthogonal"):
         raise ArgumentError(f"weights must be 'gaussian' or 'orthogonal', got {weights!r}")
     return weights == "gaussian"
-
-
-def _check_depth(depth: Any) -> int:
-    if isinstance(depth, bool) or int(depth) != depth or depth < 1:
-        raise ArgumentError(f"depth must be a positive integer, got {depth!r}")
-    return int(depth)
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ def jacobian_moments(activation: Any, q: Any, sigma_w2: Any, depth: Any, weights
     """
     gaussian = _is_gaussian(weights)
     v, w = check_variance(q, positive=True), check_variance(sigma_w2, "sigma_w2")
-    layers = np.vectorize(_check_depth, otypes=[float])(depth)
+    layers = np.vectorize(functools.partial(check_count, name="depth"), otypes=[float])(depth)
     first, second = slope_moment(activation, v), fourth_slope_moment(activation, v)
     mean = (w * first) ** layers
     variance = mean**2 * layers * (second / first**2 - 1.0 + (1.0 if gaussian else 0.0))
@@ -147,21 +143,25 @@ def jacobian_density(lam: Any, activation: Any, q: float, depth: int, weights: W
     if not np.isfinite(points).all():
         raise ArgumentError("lam must be finite")
     y = SquaredSlope(identify(activation), float(check_variance(q, positive=True)))
-    density = product_density(points.ravel(), y, 1.0 / y.moment(1), _check_depth(depth), gaussian=gaussian)
+    density = product_density(points.ravel(), y, 1.0 / y.moment(1), check_count(depth, "depth"), gaussian=gaussian)
     return float(density[0]) if points.ndim == 0 else density.reshape(points.shape)
 
 
-def s_max(activation: Any, q: float, depth: int, weights: Weights = "gaussian") -> float:
+@broadcasting("q", "depth")
+def s_max(activation: Any, q: Any, depth: Any, weights: Weights = "gaussian") -> Any:
     """Upper edge of the spectrum of JJᵀ (the largest *squared* singular value), at the critical gain σ_w² = 1/E φ′².
 
     (L+1)^{L+1}/L^L for linear Gaussian nets, L^L/(L−1)^{L−1} for ReLU with orthogonal weights: both grow like e·L, so that neither
-    gives isometry. Bounded only for orthogonal weights and L (E φ′⁴/(E φ′²)² − 1) bounded.
+    gives isometry. Bounded only for orthogonal weights and L (E φ′⁴/(E φ′²)² − 1) bounded; infinite where φ′ is unbounded.
 
     Args:
         activation: φ.
-        q: variance of all pre-activations.
-        depth: number of layers.
+        q: variance of all pre-activations, number or array.
+        depth: number of layers, number or array.
         weights: ``"gaussian"`` or ``"orthogonal"``.
+
+    Returns:
+        A float for numbers, else an array.
 
     Raises:
         ArgumentError: arguments out of range.
@@ -174,7 +174,7 @@ def s_max(activation: Any, q: float, depth: int, weights: Weights = "gaussian") 
     """
     gaussian = _is_gaussian(weights)
     y = SquaredSlope(identify(activation), float(check_variance(q, positive=True)))
-    return product_edge(y, 1.0 / y.moment(1), _check_depth(depth), gaussian=gaussian)
+    return product_edge(y, 1.0 / y.moment(1), check_count(depth, "depth"), gaussian=gaussian)
 
 
 @dataclass(frozen=True)
@@ -184,13 +184,16 @@ class SpectralEdges:
     Attributes:
         s_max: upper edge.
         s_min: lower edge; 0 where the spectrum reaches 0.
+
+    Arrays where the argument was one.
     """
 
-    s_max: float
-    s_min: float
+    s_max: Any
+    s_min: Any
 
 
-def universality(variance: float, kind: Literal["smooth", "bernoulli"] = "smooth") -> SpectralEdges:
+@broadcasting("variance")
+def universality(variance: Any, kind: Literal["smooth", "bernoulli"] = "smooth") -> SpectralEdges:
     """Edges of the universal spectra at infinite depth, when σ₀² = L (E φ′⁴/(E φ′²)² − 1) has a limit.
 
     Smooth class (tanh, erf, smoothed ReLU), S = exp(−σ₀² z): λ± = (1 + z±)/z± · exp(σ₀² z±), z± = (−1 ± √(1 + 4/σ₀²))/2. Bernoulli
@@ -198,7 +201,7 @@ def universality(variance: float, kind: Literal["smooth", "bernoulli"] = "smooth
     spectrum reaches down to 0. Convergence is slow, O(1/√L).
 
     Args:
-        variance: σ₀², positive.
+        variance: σ₀², positive; number or array.
         kind: the class.
 
     Raises:
@@ -221,7 +224,8 @@ def universality(variance: float, kind: Literal["smooth", "bernoulli"] = "smooth
     raise ArgumentError(f"kind must be 'smooth' or 'bernoulli', got {kind!r}")
 
 
-def residual_edges(branch_variance: float) -> SpectralEdges:
+@broadcasting("branch_variance")
+def residual_edges(branch_variance: Any) -> SpectralEdges:
     """Edges of the spectrum of JJᵀ for J = ∏(I + W_l), weights of total variance c = ``branch_variance``, depth to infinity.
 
     S = exp(−c(1 + 2z)): mean eᶜ, relative variance 2c, and the edges are those of the smooth class at σ₀² = 2c, times eᶜ.

@@ -116,6 +116,8 @@ def _fixed(activation: Any, sigma_w2: Any, sigma_b2: Any) -> tuple[Array, Array,
 def c_map(c: Any, activation: Any, sigma_w2: Any, sigma_b2: Any) -> Any:
     """Correlation of the next pre-activations at the fixed variance: C(c) = (σ_b² + σ_w² E φ(u)φ(v)) / q*.
 
+    Where q* = 0 the limit of the ratio; 1 where the next layer vanishes altogether (σ_w² = σ_b² = 0).
+
     Args:
         c: correlation of the pre-activations of two inputs.
         activation: φ.
@@ -135,8 +137,10 @@ def c_map(c: Any, activation: Any, sigma_w2: Any, sigma_b2: Any) -> Any:
     corr = check_correlation(c)
     q, w, b = _fixed(activation, sigma_w2, sigma_b2)
     # Divided by Q(q) itself, so that C(1) = 1 exactly, also where q* = 0 and only the ratio has a limit.
-    ratio = (b + w * dual(activation).value(q, q, corr)) / (b + w * dual(activation).value(q, q, np.ones_like(q)))
-    return _result(np.where(corr == 1.0, 1.0, ratio), c, sigma_w2, sigma_b2)
+    length = b + w * dual(activation).value(q, q, np.ones_like(q))
+    with np.errstate(invalid="ignore"):
+        ratio = (b + w * dual(activation).value(q, q, corr)) / length
+    return _result(np.where((corr == 1.0) | (length == 0.0), 1.0, ratio), c, sigma_w2, sigma_b2)
 
 
 def chi(c: Any, activation: Any, sigma_w2: Any, sigma_b2: Any) -> Any:

@@ -129,7 +129,9 @@ class _Sphere:
         return angle, weight / weight.sum()
 
     @property
-    def expectations(self) -> tuple[Callable[[Callable[[Array], Array]], float], Callable[[Callable[[Array, Array], Array]], float]]:
+    def expectations(
+        self,
+    ) -> tuple[Callable[[Callable[[Array], Array]], float], Callable[[Callable[[Array, Array], Array]], float]]:
         """(one coordinate, two coordinates)."""
         u = self.radius * np.cos(self.theta)
         rows = []
@@ -146,4 +148,3 @@ class _Sphere:
             return float(self.weight @ values)
 
         return one, two
-

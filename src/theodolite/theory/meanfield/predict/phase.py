@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.core.errors import ArgumentError
+from theodolite.maths.activation import identify
 from theodolite.maths.gaussian import check_variance
 from theodolite.maths.resolution import Array
+from theodolite.theory.meanfield.predict.arguments import broadcasting
 from theodolite.theory.meanfield.predict.depth import length_scale
 from theodolite.theory.meanfield.predict.fixed_points import fixed_correlation, fixed_variance
 from theodolite.theory.meanfield.predict.maps import TINY, chi_1
@@ -18,10 +19,9 @@ from theodolite.theory.meanfield.predict.moments import mean, moment_table
 
 __all__ = ["PhaseDiagram", "phase", "phase_diagram"]
 
-Phase = Literal["ordered", "critical", "chaotic"]
 
-
-def phase(activation: Any, sigma_w2: float, sigma_b2: float, *, tolerance: float = 1e-7) -> Phase:
+@broadcasting("sigma_w2", "sigma_b2")
+def phase(activation: Any, sigma_w2: Any, sigma_b2: Any, *, tolerance: float = 1e-7) -> Any:
     """``"ordered"`` (χ₁ < 1: correlations go to 1, gradients vanish), ``"chaotic"`` (χ₁ > 1) or ``"critical"``.
 
     Args:
@@ -29,6 +29,9 @@ def phase(activation: Any, sigma_w2: float, sigma_b2: float, *, tolerance: float
         sigma_w2: variance of the weights times fan-in.
         sigma_b2: variance of the biases.
         tolerance: |χ₁ − 1| up to which a point counts as critical.
+
+    Returns:
+        The name; an array of names where a variance is an array.
 
     Raises:
         NumericalError: q has no fixed point.
@@ -40,8 +43,6 @@ def phase(activation: Any, sigma_w2: float, sigma_b2: float, *, tolerance: float
         >>> phase("tanh", 1.3, 0.05), phase("tanh", 2.5, 0.05), phase("relu", 2.0, 0.0)
         ('ordered', 'chaotic', 'critical')
     """
-    if np.ndim(sigma_w2) or np.ndim(sigma_b2):
-        raise ArgumentError("phase takes one point; for a plane of them use phase_diagram(...).phase")
     excess = chi_1(activation, sigma_w2, sigma_b2) - 1.0
     if abs(excess) <= tolerance:
         return "critical"
@@ -108,6 +109,7 @@ def phase_diagram(activation: Any, sigma_w2: Any, sigma_b2: Any) -> PhaseDiagram
         ((3, 2), ['ordered', 'chaotic', 'chaotic'])
     """
     w, b = check_variance(sigma_w2, "sigma_w2"), check_variance(sigma_b2, "sigma_b2")
+    _ = identify(activation).prime  # refuses a φ that jumps, with the reason
     if w.ndim == 1 and b.ndim == 1:
         w, b = w[:, None], b[None, :]
     w, b = (np.ascontiguousarray(a) for a in np.broadcast_arrays(w, b))

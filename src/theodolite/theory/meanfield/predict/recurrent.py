@@ -11,9 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from theodolite.core.errors import ArgumentError
 from theodolite.maths.dual import dual
 from theodolite.maths.gaussian import check_variance
+from theodolite.theory.meanfield.predict.arguments import broadcasting, check_number
 from theodolite.theory.meanfield.predict.depth import length_scale
 from theodolite.theory.meanfield.predict.gates import bias_for_rate, fixed_length, gate_rule, sigmoid
 from theodolite.theory.meanfield.predict.maps import c_star, q_star
@@ -23,7 +23,7 @@ __all__ = ["MinimalRNN", "VanillaRNN", "minimal_rnn", "minimal_rnn_bias", "vanil
 
 @dataclass(frozen=True)
 class VanillaRNN:
-    """Fixed points of a vanilla recurrent network.
+    """Fixed points of a vanilla recurrent network; arrays where an argument was one.
 
     Attributes:
         q_star: variance of the pre-activations.
@@ -33,16 +33,16 @@ class VanillaRNN:
         time_scale: −1/ln χ in steps: how long the difference of two pasts survives; inf at criticality.
     """
 
-    q_star: float
-    c_star: float
-    chi: float
-    chi_1: float
-    time_scale: float
+    q_star: Any
+    c_star: Any
+    chi: Any
+    chi_1: Any
+    time_scale: Any
 
 
 @dataclass(frozen=True)
 class MinimalRNN:
-    """Fixed point of a minimal recurrent network.
+    """Fixed point of a minimal recurrent network; arrays where an argument was one.
 
     Attributes:
         q_star: E h², the second moment of the state.
@@ -51,15 +51,14 @@ class MinimalRNN:
         gate: E u², the part of χ that the gate's memory makes.
     """
 
-    q_star: float
-    chi: float
-    time_scale: float
-    gate: float
+    q_star: Any
+    chi: Any
+    time_scale: Any
+    gate: Any
 
 
-def vanilla_rnn(
-    activation: Any, sigma_w2: float, sigma_v2: float, sigma_b2: float, input_correlation: float, R: float = 1.0
-) -> VanillaRNN:
+@broadcasting("sigma_w2", "sigma_v2", "sigma_b2", "input_correlation", "R")
+def vanilla_rnn(activation: Any, sigma_w2: Any, sigma_v2: Any, sigma_b2: Any, input_correlation: Any, R: Any = 1.0) -> VanillaRNN:
     """Fixed points and memory of e_t = W φ(e_{t−1}) + V x_t + b, for two input sequences of correlation Σ.
 
     q* = σ_w² E φ² + σ_v² R + σ_b², c* = (σ_w² E φφ + σ_v² R Σ + σ_b²)/q*, χ = σ_w² E φ′φ′ at c*. Critical settings: `critical_point`
@@ -89,8 +88,7 @@ def vanilla_rnn(
     """
     w, v, b = (float(check_variance(x, n)) for x, n in ((sigma_w2, "sigma_w2"), (sigma_v2, "sigma_v2"), (sigma_b2, "sigma_b2")))
     drive = v * float(check_variance(R, "R"))
-    if not abs(input_correlation) <= 1:
-        raise ArgumentError(f"input_correlation must lie in [-1, 1], got {input_correlation}")
+    check_number(input_correlation, "input_correlation", -1.0, 1.0)
     kernel, q = dual(activation), float(q_star(activation, w, drive + b))
     different = drive * (1.0 - input_correlation)
     c = (
@@ -122,7 +120,8 @@ def _correlation(kernel: Any, q: float, w: float, shared: float, different: floa
     return float(brentq(excess, -1.0, 0.0, xtol=1e-15, rtol=1e-14))
 
 
-def minimal_rnn(sigma_w2: float, sigma_v2: float, mu_b: float, sigma_b2: float, R: float = 1.0) -> MinimalRNN:
+@broadcasting("sigma_w2", "sigma_v2", "mu_b", "sigma_b2", "R")
+def minimal_rnn(sigma_w2: Any, sigma_v2: Any, mu_b: Any, sigma_b2: Any, R: Any = 1.0) -> MinimalRNN:
     """Fixed point and memory of h_t = u ⊙ h_{t−1} + (1 − u) ⊙ x̃_t with u = σ(W h_{t−1} + V x̃_t + b).
 
     Q = E u² Q + E(1 − u)² R, with u = σ(e), e ~ N(μ_b, σ_w² Q + σ_v² R + σ_b²), and χ = E u² + σ_w² (Q + R) E σ′(e)². Critical
@@ -164,8 +163,7 @@ def _minimal(sigma_w2: float, sigma_v2: float, mu_b: float, sigma_b2: float, R: 
     """(Q*, 1 − χ, E u²)."""
     w, v, b = (float(check_variance(x, n)) for x, n in ((sigma_w2, "sigma_w2"), (sigma_v2, "sigma_v2"), (sigma_b2, "sigma_b2")))
     size = float(check_variance(R, "R"))
-    if not math.isfinite(mu_b):
-        raise ArgumentError(f"mu_b must be finite, got {mu_b}")
+    check_number(mu_b, "mu_b")
 
     def moments(q: float) -> tuple[float, float, float, float]:
         """1 − E u², E(1 − u)², E σ′², E u²."""

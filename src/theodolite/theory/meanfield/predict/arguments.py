@@ -1,0 +1,94 @@
+"""Arguments of predictions: counts that must be whole numbers, and arrays of numbers where one number is meant."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from theodolite.core.errors import ArgumentError
+
+__all__ = ["broadcasting", "check_count", "check_number"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def check_count(value: Any, name: str, least: int = 1) -> int:
+    """``value`` as an int.
+
+    Raises:
+        ArgumentError: not a whole number of at least ``least``.
+
+    Example:
+        >>> check_count(3.0, "depth")
+        3
+    """
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or value % 1 != 0 or value < least:
+        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ArgumentError(f"{name} must be {kind}, got {value!r}")
+    return int(value)
+
+
+def check_number(value: Any, name: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """``value`` as a float.
+
+    Raises:
+        ArgumentError: not a finite real number in [low, high].
+
+    Example:
+        >>> check_number(0.5, "c0", -1.0, 1.0)
+        0.5
+    """
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not low <= value <= high:
+        where = "" if math.isinf(low) and math.isinf(high) else f" in [{low:.4g}, {high:.4g}]"
+        raise ArgumentError(f"{name} must be a finite real number{where}, got {value!r}")
+    return float(value)
+
+
+def broadcasting(*names: str) -> Callable[[F], F]:
+    """Let a function of numbers take arrays for the arguments ``names``, which broadcast; results become arrays of their shape.
+
+    A result that is a dataclass becomes one whose fields are arrays. Numbers pass straight through.
+
+    Example:
+        >>> @broadcasting("x", "y")
+        ... def larger(x, y=1.0):
+        ...     return max(x, y)
+        >>> larger(2.0), larger([0.0, 3.0]).tolist()
+        (2.0, [1.0, 3.0])
+    """
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(*args, **kwargs)
+            arrays = {n: np.asarray(v) for n, v in bound.arguments.items() if n in names and np.ndim(v)}
+            if not arrays:
+                return function(*args, **kwargs)
+            shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
+            columns = {n: np.broadcast_to(a, shape).ravel().tolist() for n, a in arrays.items()}
+            results = []
+            for row in zip(*columns.values(), strict=True):
+                bound.arguments.update(zip(columns, row, strict=True))
+                results.append(function(*bound.args, **bound.kwargs))
+            return _stacked(results, shape)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def _stacked(results: list[Any], shape: tuple[int, ...]) -> Any:
+    if not results or not is_dataclass(results[0]):
+        return np.array(results).reshape(shape)
+    columns = {f.name: np.array([getattr(r, f.name) for r in results]).reshape(shape) for f in fields(results[0])}
+    return replace(results[0], **columns)  # type: ignore[type-var]
