@@ -28,97 +28,139 @@ def _side(slope, constant, error, end, radius):
 
 
 @_jit
-def _subdivide(points, rows, errors, keep, certified, begin, parts):
+def _zeros(rows, owner, first, errors, keep, ends, sources, roots, radii, flippers, current):
+    """Zeros inside the interval ``ends``, ascending; functions that keep one side move an end instead.
+
+    Returns (how many, dropped, unsure); the zeros stand in ``roots`` and ``radii``, the functions in ``flippers``.
+    """
+    found, dropped, unsure = 0, False, False
+    for j in range(len(errors)):
+        a, c, e = rows[owner, 0, first + j], rows[owner, 1, first + j], errors[j]
+        left, right = _side(a, c, e, ends[0, 0], ends[0, 1]), _side(a, c, e, ends[1, 0], ends[1, 1])
+        unsure |= left == 0 or right == 0
+        current[j] = 1 if left > 0 or (left == 0 and right > 0) else 0
+        if left * right < 0:
+            root, radius = -c / a, 2.0 * e / abs(a)
+            if keep[j] == 0:  # insertion keeps the zeros in order
+                k = found
+                while k > 0 and roots[k - 1] > root:
+                    roots[k], radii[k], flippers[k] = roots[k - 1], radii[k - 1], flippers[k - 1]
+                    k -= 1
+                roots[k], radii[k], flippers[k] = root, radius, j
+                found += 1
+            else:  # keep the side on which the function is positive
+                current[j] = 1
+                end = 0 if left < 0 else 1
+                ends[end, 0], ends[end, 1], sources[end] = root, radius, j
+        elif keep[j] > 0 and left <= 0 and right <= 0 and (left < 0 or right < 0 or keep[j] == 2):
+            dropped = True
+    for k in range(1, found):
+        unsure |= roots[k] - roots[k - 1] <= radii[k] + radii[k - 1]
+    return found, dropped, unsure
+
+
+@_jit
+def _emit(found, roots, radii, flippers, ends, sources, current, out, out_sources, out_bits, made):
+    """The parts between the zeros, one after the other; returns how many parts there are then."""
+    low, radius, source = ends[0, 0], ends[0, 1], sources[0]
+    k = 0
+    while True:
+        for j in range(len(current)):
+            out_bits[made, j] = current[j]
+        out[2 * made, 0], out[2 * made, 1], out_sources[2 * made] = low, radius, source
+        if k == found:
+            out[2 * made + 1, 0], out[2 * made + 1, 1], out_sources[2 * made + 1] = ends[1, 0], ends[1, 1], sources[1]
+            return made + 1
+        low, radius, source = roots[k], radii[k], flippers[k]
+        out[2 * made + 1, 0], out[2 * made + 1, 1], out_sources[2 * made + 1] = low, radius, source
+        made += 1
+        reach = low + radius
+        while k < found and roots[k] - radii[k] <= reach:  # zeros that cannot be told apart are one
+            current[flippers[k]] = 1 - current[flippers[k]]
+            reach = max(reach, roots[k] + radii[k])
+            k += 1
+
+
+@_jit
+def _trace(start, stop, sources, facets, labels, r, rows, owner, first, errors, row_labels, out_facets, out_labels):
+    """Function and label of the ends ``start`` to ``stop``, from what they are."""
+    for i in range(start, stop):
+        source = sources[i]
+        if source < 0:
+            old = 2 * r + (0 if source == LOWER else 1)
+            for k in range(3):
+                out_facets[i, k] = facets[old, k]
+            out_labels[i] = labels[old]
+        else:
+            out_facets[i, 0], out_facets[i, 1] = rows[owner, 0, first + source], rows[owner, 1, first + source]
+            out_facets[i, 2], out_labels[i] = errors[source], row_labels[source]
+
+
+@_jit
+def _subdivide(points, facets, labels, rows, owners, first, errors, row_labels, keep, certified, begin, room):
     """Parts of the parents from ``begin`` on, until there is no room for another; returns the next parent too."""
-    count, m = rows.shape[0], rows.shape[2]
-    ends, source = np.empty((2 * parts, 2)), np.empty(2 * parts, np.int64)
-    parents, bits = np.empty(parts, np.int64), np.empty((parts, m), np.uint8)
+    count, m = len(owners), len(errors)
+    out, out_facets, out_labels = np.empty((2 * room, 2)), np.empty((2 * room, 3)), np.empty(2 * room, np.int64)
+    out_sources, parents, bits = np.empty(2 * room, np.int64), np.empty(room, np.int64), np.empty((room, m), np.uint8)
     undecided = np.zeros(count, np.bool_)
-    roots, radii, owner, current = np.empty(m), np.empty(m), np.empty(m, np.int64), np.empty(m, np.uint8)
+    roots, radii, flippers, current = np.empty(m), np.empty(m), np.empty(m, np.int64), np.empty(m, np.uint8)
+    ends, sources = np.empty((2, 2)), np.empty(2, np.int64)
     made, r = 0, begin
     while r < count:
-        low, low_radius, low_source = points[2 * r, 0], points[2 * r, 1], LOWER
-        high, high_radius, high_source = points[2 * r + 1, 0], points[2 * r + 1, 1], UPPER
-        found, alive, unsure = 0, True, False
-        for j in range(m):
-            a, c, e = rows[r, 0, j], rows[r, 1, j], errors[j]
-            left, right = _side(a, c, e, low, low_radius), _side(a, c, e, high, high_radius)
-            unsure |= left == 0 or right == 0
-            current[j] = 1 if left > 0 or (left == 0 and right > 0) else 0
-            if left * right < 0:
-                root, radius = -c / a, 2.0 * e / abs(a)
-                if keep[j] == 0:  # insertion keeps the roots in order
-                    k = found
-                    while k > 0 and roots[k - 1] > root:
-                        roots[k], radii[k], owner[k] = roots[k - 1], radii[k - 1], owner[k - 1]
-                        k -= 1
-                    roots[k], radii[k], owner[k] = root, radius, j
-                    found += 1
-                else:  # keep the side on which the function is positive
-                    current[j] = 1
-                    if left < 0:
-                        low, low_radius, low_source = root, radius, j
-                    else:
-                        high, high_radius, high_source = root, radius, j
-            elif keep[j] > 0 and left <= 0 and right <= 0 and (left < 0 or right < 0 or keep[j] == 2):
-                alive = False
-        for k in range(1, found):
-            unsure |= roots[k] - roots[k - 1] <= radii[k] + radii[k - 1]
+        for i in range(2):
+            ends[i, 0], ends[i, 1], sources[i] = points[2 * r + i, 0], points[2 * r + i, 1], LOWER - i
+        found, dropped, unsure = _zeros(rows, owners[r], first, errors, keep, ends, sources, roots, radii, flippers, current)
         undecided[r] = certified and unsure
-        if alive and not undecided[r]:
-            if made + found + 1 > parts:
+        if not dropped and not undecided[r]:
+            if made + found + 1 > room:
                 break
-            k = 0
-            while True:
-                parents[made] = r
-                for j in range(m):
-                    bits[made, j] = current[j]
-                ends[2 * made, 0], ends[2 * made, 1], source[2 * made] = low, low_radius, low_source
-                if k == found:
-                    ends[2 * made + 1, 0], ends[2 * made + 1, 1], source[2 * made + 1] = high, high_radius, high_source
-                    made += 1
-                    break
-                low, low_radius, low_source = roots[k], radii[k], owner[k]
-                ends[2 * made + 1, 0], ends[2 * made + 1, 1], source[2 * made + 1] = low, low_radius, low_source
-                made += 1
-                reach = roots[k] + radii[k]
-                while k < found and roots[k] - radii[k] <= reach:  # roots that cannot be told apart are one
-                    current[owner[k]] = 1 - current[owner[k]]
-                    reach = max(reach, roots[k] + radii[k])
-                    k += 1
+            now = _emit(found, roots, radii, flippers, ends, sources, current, out, out_sources, bits, made)
+            _trace(
+                2 * made,
+                2 * now,
+                out_sources,
+                facets,
+                labels,
+                r,
+                rows,
+                owners[r],
+                first,
+                errors,
+                row_labels,
+                out_facets,
+                out_labels,
+            )
+            for k in range(made, now):
+                parents[k] = r
+            made = now
         r += 1
-    return r, ends[: 2 * made], source[: 2 * made], parents[:made], bits[:made], undecided
+    return (
+        r, out[: 2 * made].copy(), out_facets[: 2 * made].copy(), out_labels[: 2 * made].copy(), parents[:made].copy(),
+        bits[:made].copy(), undecided,
+    )  # fmt: skip
 
 
-def subdivide_intervals(points, facets, labels, rows, errors, row_labels, keep, certified):
-    """Cut interval r at the zeros of a·t + c for all rows[r].
+def subdivide_intervals(points, facets, labels, lines, certified):
+    """Cut interval r at the zeros of its functions a·t + c.
 
     Args:
         points: (2R, 2): lower and upper ends, with their error radius.
         facets: (2R, 3): slope, constant and error of the function that vanishes at the end.
         labels: (2R,).
-        rows: (R, 2, m).
-        errors: (m,).
-        row_labels: (m,).
-        keep: (m,): 0 keeps both sides; 1 keeps the side ≥ 0, whole where the function vanishes; 2 nothing there.
+        lines: (rows, owners, first, errors, labels, keep), as for `theodolite.maths.polygons.subdivide_polygons`; rows (P, 2, M).
         certified: send an interval back as undecided rather than take an undecided sign for zero.
 
     Returns:
         points, facets, labels of the parts; their parents; their bits (parts, m); undecided (R,).
     """
-    count, lines = rows.shape[0], rows.shape[2]
+    count, m = len(points) // 2, len(lines[3])
     batches: list[list[np.ndarray]] = []
     begin, undecided = 0, np.zeros(count, dtype=bool)
-    parts = 2 * count + lines + 16
+    room = 2 * count + m + 16
     while begin < count or not batches:
-        begin, *batch, flags = _subdivide(points, rows, errors, keep, certified, begin, parts)
+        begin, *batch, flags = _subdivide(points, facets, labels, *lines, certified, begin, room)
         undecided |= flags
         batches.append(batch)
-    ends, source, parents, bits = (np.concatenate([b[k] for b in batches]) for k in range(4))
-    owner = np.repeat(parents, 2)
-    old = source < 0
-    inherited = np.where(old, 2 * owner + (source == UPPER), 0)
-    fresh = np.where(old, 0, source)
-    own = np.concatenate([rows[owner, :, fresh], errors[fresh][:, None]], axis=1)
-    out_facets = np.where(old[:, None], facets[inherited], own)
-    return ends, out_facets, np.where(old, labels[inherited], row_labels[fresh]), parents, bits, undecided
+    if len(batches) == 1:
+        return (*batches[0], undecided)
+    return (*(np.concatenate([b[k] for b in batches]) for k in range(5)), undecided)

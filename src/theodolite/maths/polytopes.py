@@ -59,8 +59,10 @@ def _more_parts(parents, bits, starts, facet_starts, made):
 
 
 @_jit
-def _subdivide(points, masks, starts, facets, labels, facet_starts, rows, errors, row_labels, keep, certified, room):
-    count, m, d, words = starts.shape[0] - 1, rows.shape[2], points.shape[1] - 1, masks.shape[1]
+def _subdivide(
+    points, masks, starts, facets, labels, facet_starts, rows, owners, first, errors, row_labels, keep, certified, room
+):
+    count, m, d, words = starts.shape[0] - 1, len(errors), points.shape[1] - 1, masks.shape[1]
     out_points, out_masks = np.empty((2 * points.shape[0] + 64, d + 1)), np.empty((2 * points.shape[0] + 64, words), np.uint64)
     out_facets, out_labels = np.empty((2 * labels.shape[0] + 64, d + 2)), np.empty(2 * labels.shape[0] + 64, np.int64)
     parts = 2 * count + 16
@@ -103,7 +105,7 @@ def _subdivide(points, masks, starts, facets, labels, facet_starts, rows, errors
         cutting, alive = 0, True
         for j in range(m):
             for k in range(d + 1):
-                lines[cutting, k] = rows[r, k, j]
+                lines[cutting, k] = rows[owners[r], k, first + j]
             negative, positive, zero = signs(n, here_p, lines[cutting], errors[j], values)
             if certified and zero:
                 undecided[r] = True
@@ -249,8 +251,8 @@ def _subdivide(points, masks, starts, facets, labels, facet_starts, rows, errors
     )  # fmt: skip
 
 
-def subdivide_polytopes(points, masks, starts, facets, labels, facet_starts, rows, errors, row_labels, keep, certified):
-    """Cut polytope r by all hyperplanes rows[r], in order.
+def subdivide_polytopes(points, masks, starts, facets, labels, facet_starts, lines, certified):
+    """Cut polytope r by its hyperplanes, in order.
 
     Args:
         points: (V, d + 1): vertices of all polytopes and their error radius.
@@ -259,10 +261,7 @@ def subdivide_polytopes(points, masks, starts, facets, labels, facet_starts, row
         facets: (F, d + 2): a, c and error of the facets' hyperplanes.
         labels: (F,).
         facet_starts: (R + 1,): facet ranges.
-        rows: (R, d + 1, m): a and c of the cutting hyperplanes.
-        errors: (m,): bound on the error of a hyperplane's values on the domain.
-        row_labels: (m,).
-        keep: (m,): 0 keeps both sides; 1 keeps a·x + c ≥ 0, whole where it vanishes; 2 keeps a·x + c ≥ 0, nothing where it vanishes.
+        lines: (rows, owners, first, errors, labels, keep), as for `theodolite.maths.polygons.subdivide_polygons`; rows (P, d + 1, M).
         certified: send a polytope back as undecided rather than take an undecided sign for zero.
 
     Returns:
@@ -270,9 +269,7 @@ def subdivide_polytopes(points, masks, starts, facets, labels, facet_starts, row
     """
     room = 256
     while True:
-        status, *result = _subdivide(
-            points, masks, starts, facets, labels, facet_starts, rows, errors, row_labels, keep, certified, room
-        )
+        status, *result = _subdivide(points, masks, starts, facets, labels, facet_starts, *lines, certified, room)
         if status == FINE:
             return tuple(result)
         if status == MORE_WORDS:

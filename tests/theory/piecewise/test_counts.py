@@ -60,6 +60,21 @@ def test_certified_counts_in_the_plane(nets, recipe, certify):
                 assert found.exact_volume() == 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "expected"), list(enumerate((68951, 71030, 67744))))
+def test_counts_of_a_wide_network(nets, seed, expected):
+    found = td.piecewise.regions(nets["he"]((2, 256, 256, 1), seed), td.box(-1, 1, dim=2), certify="filtered")
+    assert found.count == expected == len(np.unique(found.bits, axis=0))
+    assert abs(found.volumes.sum() - 4) < 1e-12
+
+
+@pytest.mark.slow
+def test_counts_of_a_wide_network_in_space(nets):
+    found = td.piecewise.regions(nets["he"]((3, 32, 32, 1), 0), td.box(-1, 1, dim=3), certify="filtered")
+    assert found.count == 15705
+    assert abs(found.volumes.sum() - 8) < 1e-11
+
+
 @pytest.mark.parametrize("widths", SPACE)
 def test_counts_in_other_dimensions(nets, widths):
     for seed, expected in enumerate(SPACE[widths]):

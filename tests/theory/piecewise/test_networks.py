@@ -108,6 +108,27 @@ def test_activations(activation):
         assert found.exact_volume() == 16
 
 
+@pytest.mark.parametrize("certify", ["filtered", "exact"])
+def test_certificates_after_a_maximum(certify):
+    """Cells bounded by ties of an earlier maximum are cut again, exactly, by later activations."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = nn.Sequential(
+            nn.Linear(3, 6), nn.Unflatten(1, (1, 6)), nn.MaxPool1d(2), nn.Flatten(), nn.Linear(3, 4), nn.Hardtanh(), nn.Linear(4, 1)
+        ).double()  # fmt: skip
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_((4 * parameter).round() / 2)
+    origin, u, v = np.eye(3)
+    for domain in (td.slice2d(0 * origin, u, v, extent=3.0), td.segment(-3 * origin, 3 * origin + v)):
+        found = td.piecewise.regions(model, domain, certify=certify)
+        assert found.exact_volume() == domain.volume
+        assert found.count == td.piecewise.regions(model, domain).count > 1
+        assert np.allclose(
+            found(found.centroids), model(torch.tensor(found.to_input(found.centroids))).detach().numpy(), atol=1e-12
+        )
+
+
 def test_max_pooling_cuts_only_where_the_winner_changes():
     class Largest(nn.Module):
         def forward(self, x):

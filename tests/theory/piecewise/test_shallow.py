@@ -74,11 +74,34 @@ def test_certificate_and_rational_equality(nets, recipe, seed, certify):
     assert shallow.rational(points) == shallow.deep_rational(points)
 
 
-def test_certificates_of_ten_thousand_rational_points(nets):
-    shallow = td.piecewise.to_shallow(nets["int"]((2, 8, 8, 1), 2), td.box(-1, 1, dim=2))
-    random.seed(1)
-    points = [[Fraction(random.randint(-128, 128), 128) for _ in range(2)] for _ in range(2000)]
+@pytest.mark.parametrize(
+    ("recipe", "widths"), [("int", (2, 8, 8, 1)), pytest.param("he", (2, 16, 16, 2), marks=pytest.mark.slow)]
+)
+def test_equal_at_ten_thousand_rational_points(nets, recipe, widths):
+    """Shallow is deep over ℚ, on facets and vertices too: small denominators meet them often."""
+    shallow = td.piecewise.to_shallow(nets[recipe](widths, 2), td.box(-1, 1, dim=2))
+    draw = random.Random(1)
+    points = []
+    for _ in range(10_000):
+        denominators = draw.choices((2, 16, 64, 997, 10_007, 2**20), k=2)
+        points.append([Fraction(draw.randint(-q, q), q) for q in denominators])
     assert shallow.rational(points) == shallow.deep_rational(points)
+    single = [shallow.rational([point])[0] for point in points[:20]]
+    assert single == shallow.rational(points[:20])
+
+
+@pytest.mark.parametrize("mode", ["paper", "finite"])
+def test_the_other_modes_over_the_rationals(nets, mode):
+    """Off the facets all modes agree; on a facet the literal reading adds up both sides."""
+    shallow = td.piecewise.to_shallow(nets["int"]((2, 8, 8, 1), 0), td.box(-1, 1, dim=2), mode=mode)
+    draw = random.Random(2)
+    inner = [[Fraction(draw.randint(-996, 996), 997) for _ in range(2)] for _ in range(300)]
+    assert shallow.rational(inner) == shallow.deep_rational(inner)
+    grid = [[Fraction(i, 16), Fraction(j, 16)] for i in range(-16, 17) for j in range(-16, 17)]
+    pairs = zip(shallow.rational(grid), shallow.deep_rational(grid), strict=True)
+    wrong = [(mine, deep) for mine, deep in pairs if mine != deep]
+    assert len(wrong) == (49 if mode == "paper" else 0)
+    assert all((mine[0] / deep[0]).denominator == 1 for mine, deep in wrong if deep[0])
 
 
 def test_a_wrong_partition_gets_no_certificate(nets):

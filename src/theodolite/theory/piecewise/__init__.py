@@ -35,6 +35,7 @@ from theodolite.theory.piecewise.predict import (
 )
 from theodolite.theory.piecewise.regions import Regions
 from theodolite.theory.piecewise.shallow import Explanation, Shallow
+from theodolite.theory.piecewise.stored import StoredRegions
 
 __all__ = [
     "Certificate",
@@ -46,6 +47,7 @@ __all__ = [
     "Regions",
     "SampledRegions",
     "Shallow",
+    "StoredRegions",
     "always_on_neurons",
     "box",
     "count_bounds",

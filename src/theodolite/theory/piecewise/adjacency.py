@@ -1,13 +1,18 @@
-"""Which regions share a facet, and which affine maps are the same."""
+"""Which region holds a point, which regions share a facet, and which affine maps are the same."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from theodolite.theory.piecewise.cells import Cells, label_columns
 from theodolite.theory.piecewise.program import Array
 
-__all__ = ["PatternIndex", "facet_neighbours", "same_maps"]
+if TYPE_CHECKING:
+    from theodolite.theory.piecewise.regions import Regions
+
+__all__ = ["PatternIndex", "containing", "facet_neighbours", "same_maps"]
 
 
 class PatternIndex:
@@ -49,6 +54,29 @@ class PatternIndex:
         good = found >= 0
         good[good] = (self.patterns[found[good]].astype(bool) == patterns[good].astype(bool)).all(axis=1)
         return np.where(good, found, -1)
+
+
+def containing(regions: Regions, points: Array) -> Array:
+    """The region of each point inside the domain, (N,): the one with its pattern, else the first whose closure holds it, else −1."""
+    charts = np.zeros(len(points), dtype=int)
+    inputs = points
+    if regions.domain is not None:
+        inputs = regions.domain.to_input(points)
+        for k, mine in enumerate(regions.domain.split(points)):
+            charts[mine] = k
+    found = regions.index.lookup(regions.program.patterns(inputs), charts)
+    left = np.flatnonzero(found < 0)
+    if not len(left):
+        return found
+    facing = regions._oriented
+    rows = facing / np.maximum(np.linalg.norm(facing[:, :-1], axis=1), 1e-300)[:, None]
+    for k in map(int, left):
+        beyond = np.maximum.reduceat(rows[:, :-1] @ points[k] + rows[:, -1], regions.cells.facet_starts[:-1])
+        beyond[regions.charts != charts[k]] = np.inf
+        close = np.flatnonzero(beyond <= 1e-11 * max(1.0, regions._diameter))
+        if len(close):
+            found[k] = close[0]
+    return found
 
 
 def facet_neighbours(cells: Cells, index: PatternIndex, resolution: float) -> Array:

@@ -12,7 +12,7 @@ from theodolite.theory.piecewise.program import Array
 if TYPE_CHECKING:
     from theodolite.theory.piecewise.regions import Regions
 
-__all__ = ["extreme", "integral", "lipschitz", "variance"]
+__all__ = ["extreme", "integral", "lipschitz", "second_moment", "variance"]
 
 
 def extreme(regions: Regions, sign: float) -> tuple[Any, Array]:
@@ -65,13 +65,17 @@ def integral(regions: Regions) -> Any:
 
 
 def variance(regions: Regions) -> Any:
-    """∫ (f − mean)² / volume, from the regions' second moments."""
-    values = _at_centroids(regions) - np.atleast_1d(regions.mean())
+    """∫ (f − mean)² / volume."""
+    total = second_moment(regions, np.atleast_1d(regions.mean())) / regions.volumes.sum()
+    return float(total[0]) if len(total) == 1 else total
+
+
+def second_moment(regions: Regions, centre: Array) -> Array:
+    """∫ (f − centre)², (outputs,), from the regions' second moments."""
+    values = _at_centroids(regions) - centre
     volumes, _, moments = regions._moments
     slopes = regions.maps[:, :-1]
-    within = np.einsum("rio,rij,rjo->o", slopes, moments, slopes)
-    total = (volumes @ values**2 + within) / volumes.sum()
-    return float(total[0]) if len(total) == 1 else total
+    return np.asarray(volumes @ values**2 + np.einsum("rio,rij,rjo->o", slopes, moments, slopes))
 
 
 def _at_centroids(regions: Regions) -> Array:

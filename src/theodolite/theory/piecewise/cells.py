@@ -9,6 +9,7 @@ across it, plus, between two candidates of a maximum, (1 + column of the other c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
@@ -19,7 +20,7 @@ from theodolite.theory.piecewise.domains import Chart
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-__all__ = ["PAIR", "Cells", "Cut", "first_cell", "label_columns", "split_cells"]
+__all__ = ["PAIR", "Cells", "Cut", "Cutters", "first_cell", "label_columns", "split_cells"]
 
 #: Factor of the second column in a label.
 PAIR = 1 << 32
@@ -87,7 +88,7 @@ class Cells:
             if name.endswith("starts"):
                 ends = np.cumsum([0] + [p[-1] for p in parts])
                 arrays[name] = np.concatenate([[0], *(p[1:] + e for p, e in zip(parts, ends, strict=False))])
-            elif name == "masks":
+            elif name == "masks" and any(p.shape[1] < words for p in parts):
                 arrays[name] = np.concatenate([np.pad(p, ((0, 0), (0, words - p.shape[1]))) for p in parts])
             else:
                 arrays[name] = np.concatenate(parts)
@@ -107,6 +108,7 @@ def label_columns(labels: Array) -> tuple[Array, Array]:
     return np.where(own, labels % PAIR, -1), np.where(own, labels // PAIR - 1, -1)
 
 
+@functools.lru_cache(maxsize=16)
 def first_cell(chart: Chart) -> Cells:
     """A domain's chart as a batch of one cell."""
     corners = chart.corners
@@ -146,25 +148,43 @@ class Cut:
     undecided: Array
 
 
-def split_cells(cells: Cells, rows: Array, errors: Array, labels: Array, keep: Array, certified: bool) -> Cut:
-    """Cut every cell by its own hyperplanes, in order.
+@dataclass(frozen=True, eq=False)
+class Cutters:
+    """The hyperplanes that cut a batch of R cells: cell r by rows[owners[r], :, first + j], j < m.
 
-    Args:
-        cells: the batch.
-        rows: (R, d + 1, m): the hyperplanes of every cell.
+    Attributes:
+        rows: (P, d + 1, M): a and c.
+        owners: (R,).
+        first: see above.
         errors: (m,): bound on the error of the values of a hyperplane's function on the domain.
         labels: (m,).
         keep: (m,): 0 keeps both sides; 1 keeps the side ≥ 0, and all where the function vanishes; 2 keeps the side ≥ 0, nothing
             where it vanishes.
+    """
+
+    rows: Array
+    owners: Array
+    first: int
+    errors: Array
+    labels: Array
+    keep: Array
+
+
+def split_cells(cells: Cells, cutters: Cutters, certified: bool) -> Cut:
+    """Cut every cell by its own hyperplanes, in order.
+
+    Args:
+        cells: the batch.
+        cutters: the hyperplanes.
         certified: report parents with an undecided sign instead of taking it for zero.
     """
-    rows = np.ascontiguousarray(rows)
-    labels = labels.astype(np.int64)
+    rows = np.ascontiguousarray(cutters.rows)
+    lines = (rows, cutters.owners, cutters.first, cutters.errors, cutters.labels, cutters.keep)
     if cells.dim == 2:
         from theodolite.maths.polygons import subdivide_polygons
 
         points, facets, tags, starts, parents, bits, undecided = subdivide_polygons(
-            cells.points, cells.facets, cells.labels, cells.starts, rows, errors, labels, keep, certified
+            cells.points, cells.facets, cells.labels, cells.starts, lines, certified
         )
         masks = np.zeros((len(points), 0), dtype=np.uint64)
         return Cut(Cells(points, starts, facets, tags, starts, masks), parents, bits, undecided)
@@ -172,7 +192,7 @@ def split_cells(cells: Cells, rows: Array, errors: Array, labels: Array, keep: A
         from theodolite.maths.intervals import subdivide_intervals
 
         points, facets, tags, parents, bits, undecided = subdivide_intervals(
-            cells.points, cells.facets, cells.labels, rows, errors, labels, keep, certified
+            cells.points, cells.facets, cells.labels, lines, certified
         )
         starts = 2 * np.arange(len(parents) + 1)
         masks = np.zeros((len(points), 0), dtype=np.uint64)
@@ -180,16 +200,6 @@ def split_cells(cells: Cells, rows: Array, errors: Array, labels: Array, keep: A
     from theodolite.maths.polytopes import subdivide_polytopes
 
     points, masks, starts, facets, tags, facet_starts, parents, bits, undecided = subdivide_polytopes(
-        cells.points,
-        cells.masks,
-        cells.starts,
-        cells.facets,
-        cells.labels,
-        cells.facet_starts,
-        rows,
-        errors,
-        labels,
-        keep,
-        certified,
+        cells.points, cells.masks, cells.starts, cells.facets, cells.labels, cells.facet_starts, lines, certified
     )
     return Cut(Cells(points, starts, facets, tags, facet_starts, masks), parents, bits, undecided)

@@ -17,6 +17,7 @@ import numpy as np
 from theodolite.maths.polyhedra import Polytope, volume
 from theodolite.theory.piecewise.exactcells import ExactChart
 from theodolite.theory.piecewise.program import Affine, Array, Switching
+from theodolite.theory.piecewise.rational import constant_only
 
 if TYPE_CHECKING:
     from theodolite.theory.piecewise.regions import Regions
@@ -110,7 +111,7 @@ def _pattern_holds(exact: ExactChart, polytope: Polytope, pattern: Array, values
         assert not isinstance(step, Affine)
         bits = pattern[low:high]
         if isinstance(step, Switching):
-            sides = exact.rational.rows(index, values[step.source]) @ points
+            sides = exact.rational.rows(index, values[step.source], constant_only(polytope.dim + 1)) @ points
             if not ((np.where(bits[:, None] > 0, sides, -sides) >= 0).all() and _some_side(sides, bits)):
                 return False
         else:
@@ -128,16 +129,11 @@ def _some_side(sides: Array, bits: Array) -> bool:
 
 def _agrees(exact: ExactChart, polytope: Polytope, values: dict[int, tuple[Array, int]]) -> bool:
     array, exponent = values[len(exact.program.steps)]
-    for vertex in polytope.vertices:
-        start, unit = exact.rational.at(exact.start, vertex)
-        deep, _ = exact.rational.evaluate(start, unit)
-        outputs, deep_exponent = deep[len(exact.program.steps)]
-        shallow = array @ np.array(vertex, dtype=object)  # over vertex[-1] 2^exponent
-        left = outputs[:, 0] * (int(vertex[-1]) << exponent)
-        right = shallow * (unit << deep_exponent)
-        if (left != right).any():
-            return False
-    return True
+    start, units = exact.rational.at(exact.start, polytope.vertices)
+    (deep, deep_exponent), _ = exact.rational.evaluate(start, units)
+    corners = np.array(polytope.vertices, dtype=object).T
+    shallow = array @ corners  # over corners[-1] 2^exponent
+    return bool((deep * (corners[-1] * (1 << exponent)) == shallow * (units * (1 << deep_exponent))).all())
 
 
 def refine_classes(regions: Regions, classes: Array) -> Array:

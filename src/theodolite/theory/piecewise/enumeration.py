@@ -2,7 +2,8 @@
 
 A frame is a batch of cells that have been cut by all switches before step s, with the affine maps of the values still needed. It
 advances by the affine steps (one matrix product for the whole batch), is cut by the next switches in compiled code, and its parts
-are pushed back in slices, so that at most (slice) x (parts per cell) x (layers) cells are open at any time. Frames are independent:
+are pushed back in slices, so that at most (slice) x (parts per cell) x (layers) cells are open at any time. A wide layer cuts in
+blocks of no more switches than have cut before, so that the parts of a cell are few (about 4, for d = 2). Frames are independent:
 they can be carried out anywhere and in any order.
 """
 
@@ -14,15 +15,22 @@ from functools import cached_property
 
 import numpy as np
 
-from theodolite.theory.piecewise.cells import PAIR, UNIT, Cells, Cut, first_cell, split_cells
+from theodolite.theory.piecewise.cells import PAIR, Cells, Cut, Cutters, first_cell, split_cells
 from theodolite.theory.piecewise.domains import Chart
+from theodolite.theory.piecewise.errors import error_bounds, likely_errors
 from theodolite.theory.piecewise.exactcells import ExactChart, float_cells
 from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program, Switching
 
-__all__ = ["Found", "Frame", "Task", "enumerate_cells", "error_bounds", "pack_patterns", "unpack_patterns"]
+__all__ = ["Found", "Frame", "Task", "advance", "enumerate_cells", "pack_patterns", "unpack_patterns"]
 
 #: Numbers held in the affine maps of one frame: one slice stays in the processor's second-level cache.
 SLICE = 1 << 16
+
+#: Fewest switches that cut at a time, and cells that are cut at a time by the later blocks of a layer.
+BLOCK, BATCH = 128, 2048
+
+#: Above this, bounds on errors in the worst case blur the picture: they grow like the product of all |W|, the errors do not.
+COARSE = 1e-12
 
 #: Up to so many outputs a layer is multiplied cell by cell, without writing down what it reads.
 NARROW = 4
@@ -44,13 +52,20 @@ class Task:
 
     @cached_property
     def errors(self) -> dict[int, Array]:
-        """Error bounds of the switches, by step."""
-        return error_bounds(self.program, self.chart)
+        """Error bounds of the switches, by step; likely errors where nothing is certified and the bounds are useless."""
+        bounds = error_bounds(self.program, self.chart)
+        if self.certify == "none" and max((float(b.max(initial=0.0)) for b in bounds.values()), default=0.0) > COARSE:
+            return likely_errors(self.program, self.chart, bounds)
+        return bounds
 
     @cached_property
     def exact(self) -> ExactChart:
         """The same in exact arithmetic."""
         return ExactChart(self.program, self.chart)
+
+    def plain(self) -> Task:
+        """The same without what has been worked out here, for sending it elsewhere."""
+        return Task(self.program, self.chart, self.certify)
 
     def first(self) -> Frame:
         """The frame to begin with."""
@@ -72,6 +87,8 @@ class Frame:
         bits: (R, bytes): packed patterns of the switches so far.
         parents: (R,): rows of ``values``.
         sides: (R, m): states of the switches of step ``step − 1``; None at the very beginning.
+        column: how many switches of step ``step`` itself have cut already; if any, ``sides`` holds their states and ``values`` the
+            maps before that step.
     """
 
     step: int
@@ -80,16 +97,18 @@ class Frame:
     bits: Array
     parents: Array
     sides: Array | None
+    column: int = 0
 
     def part(self, low: int, high: int) -> Frame:
         """Cells ``low`` to ``high``."""
         sides = None if self.sides is None else self.sides[low:high]
-        return Frame(self.step, self.cells.part(low, high), self.values, self.bits[low:high], self.parents[low:high], sides)
+        cells, bits, parents = self.cells.part(low, high), self.bits[low:high], self.parents[low:high]
+        return Frame(self.step, cells, self.values, bits, parents, sides, self.column)
 
     def slices(self) -> Iterator[Frame]:
         """The same cells in frames whose maps fit the cache."""
         numbers = sum(v.shape[1] * v.shape[2] for v in self.values.values())
-        size = int(np.clip(SLICE // max(numbers, 1), 64, 8192))
+        size = BATCH if self.column else min(max(SLICE // max(numbers, 1), 64), 8192)
         total = len(self.cells)
         if total <= size:
             yield self
@@ -101,7 +120,7 @@ class Frame:
         """The same with no more maps than its own cells need, for sending it elsewhere."""
         used, parents = np.unique(self.parents, return_inverse=True)
         values = {k: v[used] for k, v in self.values.items()}
-        return Frame(self.step, self.cells, values, self.bits, parents.reshape(-1), self.sides)
+        return Frame(self.step, self.cells, values, self.bits, parents.reshape(-1), self.sides, self.column)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,80 +159,63 @@ def unpack_patterns(program: Program, bits: Array, stop: int | None = None) -> A
     return np.concatenate(parts, axis=1) if parts else np.zeros((len(bits), 0), dtype=np.uint8)
 
 
-def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:
-    """A bound on |computed − true| for the values of every switch's function on the chart, by step.
-
-    A chain of products and sums with N roundings errs by at most N u (1 + O(u)) times the same chain on absolute values
-    (Higham, Accuracy and Stability of Numerical Algorithms, §3.5), whatever the order of summation. Twice that is used, which
-    covers the evaluation at a point. Index ``len(program.steps)`` holds the bound for the output.
-    """
-    size = np.append(np.abs(chart.corners).max(axis=0), 1.0)  # |t_i| ≤ size_i, constant last
-    values = {0: np.abs(chart.start)}
-    roundings = {0: chart.dim + 2}
-    bounds = {}
-    for i, step in enumerate(program.steps):
-        if isinstance(step, Affine):
-            values[i + 1] = step.magnitudes(values)
-            roundings[i + 1] = max(roundings[s] for s in step.sources) + step.fan_in + 2
-            continue
-        source, count = values[step.source], roundings[step.source]
-        if isinstance(step, Switching):
-            magnitude = size @ step.row_magnitudes(source)[0]
-        else:  # a difference of two candidates
-            largest = size @ step.magnitudes(source)[0]
-            magnitude = 2 * np.repeat(largest, step.groups.shape[1])
-        bounds[i] = 2 * UNIT * (count + chart.dim + 4) * magnitude
-        values[i + 1] = step.magnitudes(source)
-        roundings[i + 1] = count + 2
-    last = len(program.steps)
-    bounds[last] = 2 * UNIT * (roundings[last] + chart.dim + 2) * (size @ values[last][0])
-    return bounds
-
-
-def enumerate_cells(task: Task, frame: Frame | None = None, until: int | None = None) -> Iterator[Found | Frame]:
-    """All finished cells below ``frame``, batch by batch; frames that reach step ``until`` are given back unfinished."""
+def enumerate_cells(task: Task, frame: Frame | None = None) -> Iterator[Found]:
+    """All finished cells below ``frame``, batch by batch."""
     stack = [frame or task.first()]
     while stack:
-        top = stack.pop()
-        if until is not None and top.step >= until:
-            yield top
-            continue
-        after = _advance(task, top)
+        after = advance(task, stack.pop())
         if isinstance(after, Found):
             yield after
         else:
             stack.extend(reversed(list(after.slices())))
 
 
-def _advance(task: Task, frame: Frame) -> Frame | Found:
-    """Carry a frame through the affine steps and one set of switches, or to the end."""
+def advance(task: Task, frame: Frame) -> Frame | Found:
+    """Carry a frame through the affine steps and one block of switches, or to the end."""
     program = task.program
-    values, index = _through_switches(program, frame)
+    values, index, owners = dict(frame.values), frame.step, frame.parents
+    if not frame.column:
+        values, index = _through_switches(program, frame)
+        owners = np.arange(len(frame.cells))
     while index < len(program.steps) and isinstance(step := program.steps[index], Affine):
         values[index + 1] = step.maps(values)
         _drop_dead(program, values, index)
         index += 1
     if index == len(program.steps):
-        maps = np.broadcast_to(values[index], (len(frame.cells), *values[index].shape[1:]))
+        maps = values[index]
+        if len(maps) != len(frame.cells):  # a network without switches: one map for all
+            maps = np.broadcast_to(maps, (len(frame.cells), *maps.shape[1:]))
         return Found(frame.cells, frame.bits, maps)
     step = program.steps[index]
     assert not isinstance(step, Affine)
-    source = values[step.source]
-    if task.certify == "exact":
-        cut = Cut(
-            frame.cells.part(0, 0), np.zeros(0, int), np.zeros((0, step.switches), np.uint8), np.ones(len(frame.cells), bool)
-        )
-    elif isinstance(step, Maximum):
-        cut = _cut_maximum(task, index, frame.cells, source)
-    else:
-        low, high = program.columns[index]
-        keep = np.zeros(high - low, dtype=np.int8)
-        certified = task.certify != "none"
-        cut = split_cells(frame.cells, step.rows(source), task.errors[index], np.arange(low, high), keep, certified)
+    low, stop = frame.column, step.switches
+    if isinstance(step, Switching):
+        stop = min(low + max(BLOCK, program.columns[index][0] + low), stop)
+    cut = _cut(task, index, frame.cells, values[step.source], owners, (low, stop))
     if cut.undecided.any():
-        cut = _redo(task, index, frame, cut, source)
-    bits = np.concatenate([frame.bits[cut.parents], np.packbits(cut.bits, axis=1)], axis=1)
-    return Frame(index + 1, cut.cells, values, bits, cut.parents, cut.bits)
+        cut = _redo(task, index, frame, cut, values[step.source][owners], (low, stop))
+    sides = cut.bits if frame.sides is None or not low else np.concatenate([frame.sides[cut.parents], cut.bits], axis=1)
+    bits, parents = frame.bits[cut.parents], owners[cut.parents]
+    if stop < step.switches:
+        return Frame(index, cut.cells, values, bits, parents, sides, stop)
+    bits = np.concatenate([bits, np.packbits(sides, axis=1)], axis=1)
+    return Frame(index + 1, cut.cells, values, bits, parents, sides)
+
+
+def _cut(task: Task, index: int, cells: Cells, source: Array, owners: Array, span: tuple[int, int]) -> Cut:
+    """Cut cells by the switches ``span`` of a step whose source has the maps source[owners]."""
+    step = task.program.steps[index]
+    assert not isinstance(step, Affine)
+    low, stop = span
+    if task.certify == "exact":  # nothing in floating point
+        nothing = np.zeros((0, stop - low), dtype=np.uint8)
+        return Cut(cells.part(0, 0), np.zeros(0, dtype=np.int64), nothing, np.ones(len(cells), dtype=bool))
+    if isinstance(step, Maximum):
+        return _cut_maximum(task, index, cells, source[owners])
+    labels = task.program.columns[index][0] + np.arange(low, stop)
+    keep = np.zeros(stop - low, dtype=np.int8)
+    cutters = Cutters(step.rows(source), owners, low, task.errors[index][low:stop], labels, keep)
+    return split_cells(cells, cutters, task.certify != "none")
 
 
 def _through_switches(program: Program, frame: Frame) -> tuple[dict[int, Array], int]:
@@ -265,10 +267,11 @@ def _cut_maximum(task: Task, index: int, cells: Cells, source: Array) -> Cut:
                 parts.append(cells)
                 parents.append(np.arange(len(cells)))
             else:
-                rows = source[origin][:, :, [group[slot]]] - source[origin][:, :, group[slots[others]]]
+                rows = source[:, :, [group[slot]]] - source[:, :, group[slots[others]]]
                 labels = columns[k] + PAIR * (columns[others] + 1)
                 errors = np.repeat(task.errors[index][i * width], len(others))
-                cut = split_cells(cells, rows, errors, labels, np.where(k < others, 1, 2).astype(np.int8), certified)
+                keep = np.where(k < others, 1, 2).astype(np.int8)
+                cut = split_cells(cells, Cutters(rows, origin, 0, errors, labels, keep), certified)
                 undecided[origin[cut.undecided]] = True
                 parts.append(cut.cells)
                 parents.append(cut.parents)
@@ -284,24 +287,21 @@ def _cut_maximum(task: Task, index: int, cells: Cells, source: Array) -> Cut:
     return Cut(cells, origin, bits, undecided)
 
 
-def _redo(task: Task, index: int, frame: Frame, cut: Cut, source: Array) -> Cut:
-    """Cut the undecided parents in exact arithmetic and add their parts."""
-    step = task.program.steps[index]
-    assert not isinstance(step, Affine)
-    low, high = task.program.columns[index]
+def _redo(task: Task, index: int, frame: Frame, cut: Cut, source: Array, span: tuple[int, int]) -> Cut:
+    """Cut the undecided parents by the switches ``span`` in exact arithmetic and add their parts."""
     cells, parents, bits = [cut.cells], [cut.parents], [cut.bits]
     words = frame.cells.masks.shape[1]
     for r in map(int, np.flatnonzero(cut.undecided)):
         prefix = unpack_patterns(task.program, frame.bits[r : r + 1], stop=index)[0]
         values = task.exact.maps(prefix, index)
         polytope = task.exact.polytope(frame.cells, r, values)
-        parts = task.exact.split(polytope, index, values)
+        parts = task.exact.split(polytope, index, values, span)
         own = frame.cells.part(r, r + 1)
         lines = {int(label): line for label, line in zip(own.labels, own.facets, strict=True)}
-        lines.update(_lines(task, index, source[r], {label for p, _ in parts for label in p.labels if label >= low}))
+        lines.update(_lines(task, index, source[r], {label for p, _ in parts for label in p.labels} - lines.keys()))
         cells.append(float_cells([p for p, _ in parts], lines, words))
         parents.append(np.full(len(parts), r))
-        bits.append(np.array([b for _, b in parts], dtype=np.uint8).reshape(-1, high - low))
+        bits.append(np.array([b for _, b in parts], dtype=np.uint8).reshape(-1, span[1] - span[0]))
     # parts of one parent stay together and parents stay in order, so that slices keep their locality
     parent = np.concatenate(parents)
     order = np.argsort(parent, kind="stable")

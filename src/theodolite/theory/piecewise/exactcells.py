@@ -14,7 +14,7 @@ from theodolite.maths.polyhedra import Point, Polytope, as_float, independent, m
 from theodolite.theory.piecewise.cells import PAIR, UNIT, Cells
 from theodolite.theory.piecewise.domains import Chart
 from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program
-from theodolite.theory.piecewise.rational import RationalProgram, Value, chart_rows, chart_start
+from theodolite.theory.piecewise.rational import RationalProgram, Value, chart_rows, chart_start, constant_only
 
 __all__ = ["ExactChart", "exact_vertices", "float_cells"]
 
@@ -65,15 +65,18 @@ class ExactChart:
         vertices, masks = exact_vertices(part, rows)
         return Polytope(vertices, masks, [int(label) for label in part.labels])
 
-    def split(self, polytope: Polytope, index: int, values: dict[int, Value]) -> list[tuple[Polytope, list[int]]]:
-        """The parts of a cell under the switches of step ``index``, with their bits."""
+    def split(
+        self, polytope: Polytope, index: int, values: dict[int, Value], span: tuple[int, int]
+    ) -> list[tuple[Polytope, list[int]]]:
+        """The parts of a cell under the switches ``span`` of step ``index`` (all of them, of a maximum), with their bits."""
         step = self.program.steps[index]
         assert not isinstance(step, Affine)
-        low, high = self.program.columns[index]
+        low = self.program.columns[index][0]
         if isinstance(step, Maximum):
             return _split_maximum(polytope, step, values[step.source][0], low)
-        rows = self.rational.rows(index, values[step.source])
-        return subdivide(polytope, rows, range(low, high), [0] * (high - low))
+        first, stop = span
+        rows = self.rational.rows(index, values[step.source], constant_only(polytope.dim + 1))[first:stop]
+        return subdivide(polytope, rows, range(low + first, low + stop), [0] * (stop - first))
 
 
 def _split_maximum(polytope: Polytope, step: Maximum, array: Array, base: int) -> list[tuple[Polytope, list[int]]]:

@@ -13,11 +13,15 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError
 from theodolite.theory.piecewise.cells import PAIR
+from theodolite.theory.piecewise.errors import error_bounds
 from theodolite.theory.piecewise.exactcells import ExactChart
 from theodolite.theory.piecewise.program import Array
 from theodolite.theory.piecewise.regions import Regions
 
 __all__ = ["FacetTable"]
+
+#: Points that are evaluated at a time over ℚ.
+BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,64 +131,91 @@ class FacetTable:
             self._exact["row", k] = tuple(int(self.turned[k]) * int(x) for x in row)
         return self._exact["row", k]
 
+    @cached_property
+    def _row_errors(self) -> Array:
+        """Bounds on the errors of the half-spaces' values on the domain, (h,)."""
+        program = self.regions.program
+        columns = self.regions.cells.labels[self.sources] % PAIR
+        bounds = [error_bounds(program, chart.chart) for chart in self._charts()]
+        table = [np.concatenate([found[i] for i in program.nonlinear]) for found in bounds]
+        return np.asarray(np.max(table, axis=0)[columns])
+
     def _region_maps(self, i: int) -> Any:
         return self._charts()[self.regions.charts[i]].maps(self.regions.patterns[i].astype(np.uint8))
 
     def evaluate(self, points: Sequence[Sequence[Any]], mode: str) -> list[list[Fraction]]:
         """The three-layer network over ℚ; see `Shallow.rational`."""
-        return [self._evaluate_at(_fractions(point, self.dim), mode) for point in points]
+        given = [_fractions(point, self.dim) for point in points]
+        found = [[Fraction(0)] * self.regions.maps.shape[2] for _ in given]
+        for low in range(0, len(given), BATCH):
+            batch = given[low : low + BATCH]
+            regions, which = np.nonzero(self._matching(batch, mode))  # region after region: their exact maps are worked out once
+            for i in np.unique(regions):
+                array, exponent = self._region_maps(int(i))[len(self.regions.program.steps)]
+                mine = which[regions == i]
+                corners = np.array([_homogeneous(batch[k]) for k in mine], dtype=object)
+                values = array @ corners.T
+                for k, corner, column in zip(mine, corners, values.T, strict=True):
+                    terms = (Fraction(int(v), int(corner[-1]) << exponent) for v in column)
+                    found[low + k] = [total + term for total, term in zip(found[low + k], terms, strict=True)]
+        return found
 
     def evaluate_deep(self, points: Sequence[Sequence[Any]]) -> list[list[Fraction]]:
         """The deep network over ℚ at the same points of the domain."""
-        found = []
-        for point in points:
-            fractions = _fractions(point, self.dim)
-            chart = self._charts()[self._chart_of(fractions)]
-            unit = math.lcm(*(f.denominator for f in fractions))
-            vertex = (*(int(f * unit) for f in fractions), unit)
-            start, scale = chart.rational.at(chart.start, vertex)
-            values, _ = chart.rational.evaluate(start, scale)
-            array, exponent = values[len(chart.program.steps)]
-            found.append([Fraction(int(v), scale << exponent) for v in array[:, 0]])
+        given = [_fractions(point, self.dim) for point in points]
+        found: list[list[Fraction]] = [[] for _ in given]
+        owners = np.array([self._chart_of(point) for point in given])
+        for c, chart in enumerate(self._charts()):
+            mine = np.flatnonzero(owners == c)
+            for low in range(0, len(mine), BATCH):
+                batch = mine[low : low + BATCH]
+                start, units = chart.rational.at(chart.start, [_homogeneous(given[k]) for k in batch])
+                (array, exponent), _ = chart.rational.evaluate(start, units)
+                for k, unit, column in zip(batch, units, array.T, strict=True):
+                    found[k] = [Fraction(int(v), int(unit) << exponent) for v in column]
         return found
 
     def _chart_of(self, point: list[Fraction]) -> int:
         return min(max(math.floor(point[0]), 0), len(self._charts()) - 1) if len(self._charts()) > 1 else 0
 
-    def _signs(self, point: list[Fraction]) -> Array:
-        """Exact signs of all half-spaces at a point: from floats where their error bound allows, else over ℤ."""
-        p = np.array([float(f) for f in point])
-        values = self.rows[:, :-1] @ p + self.rows[:, -1]
-        errors = self.regions.cells.facets[self.sources, -1] + 1e-14 * (
-            np.abs(self.rows[:, :-1]) @ np.abs(p) + np.abs(self.rows[:, -1])
-        )
+    def _signs(self, points: list[list[Fraction]]) -> Array:
+        """Exact signs of all half-spaces at N points, (h, N): from floats where their error bound allows, else over ℤ."""
+        p = np.array([[float(f) for f in point] for point in points]).T
+        values = self.rows[:, :-1] @ p + self.rows[:, -1:]
+        sizes = np.abs(self.rows[:, :-1]) @ np.abs(p) + np.abs(self.rows[:, -1:])
+        errors = self._row_errors[:, None] + 1e-14 * sizes
         signs = np.sign(values).astype(int)
-        unit = math.lcm(*(f.denominator for f in point))
-        integers = [int(f * unit) for f in point] + [unit]
-        for k in np.flatnonzero(np.abs(values) <= errors):
-            total = sum(a * x for a, x in zip(self._exact_row(int(k)), integers, strict=True))
-            signs[k] = (total > 0) - (total < 0)
+        for k, n in zip(*np.nonzero(np.abs(values) <= errors), strict=True):
+            total = sum(a * x for a, x in zip(self._exact_row(int(k)), _homogeneous(points[n]), strict=True))
+            signs[k, n] = (total > 0) - (total < 0)
         return signs
 
-    def _evaluate_at(self, point: list[Fraction], mode: str) -> list[Fraction]:
-        signs = self._signs(point)
-        if mode == "finite":
-            off = np.where(self.required > 0, signs[self.row] <= 0, signs[self.row] > 0)
+    def _matching(self, points: list[list[Fraction]], mode: str) -> Array:
+        """Which regions answer at which of N points, (R, N): all whose half-spaces hold; of these the first in mode ``exact``."""
+        from scipy.sparse import csr_matrix
+
+        signs = self._signs(points)
+        above, below = (signs > 0).astype(np.int64), (signs <= 0).astype(np.int64)
+
+        def selector(entries: Array) -> Any:
+            ones = np.ones(int(entries.sum()), dtype=np.int64)
+            return csr_matrix((ones, (self.region[entries], self.row[entries])), shape=(self.count, len(self.rows)))
+
+        if mode == "finite":  # half-open, as the deep network switches
+            violated = selector(self.required > 0) @ below + selector(self.required < 0) @ above
         else:
-            off = signs[self.row] > 0
-        violated = np.bincount(self.region, weights=off, minlength=self.count)
-        violated[self.regions.charts != self._chart_of(point)] = 1
-        matching = np.flatnonzero(violated == 0)
+            violated = selector(self.required != 0) @ above
+        charts = np.array([self._chart_of(point) for point in points])
+        good = (violated == 0) & (self.regions.charts[:, None] == charts)
         if mode == "exact":
-            matching = matching[:1]
-        outputs = self.regions.maps.shape[2]
-        total = [Fraction(0)] * outputs
-        for i in matching:
-            array, exponent = self._region_maps(int(i))[len(self.regions.program.steps)]
-            for o in range(outputs):
-                value = sum((int(a) * x for a, x in zip(array[o], [*point, Fraction(1)], strict=True)), start=Fraction(0))
-                total[o] += value / (1 << exponent)
-        return total
+            good &= np.cumsum(good, axis=0) == 1
+        return np.asarray(good)
+
+
+def _homogeneous(point: Sequence[Fraction]) -> tuple[int, ...]:
+    """A rational point as integers X and the unit S, X / S."""
+    unit = math.lcm(*(f.denominator for f in point))
+    return (*(int(f * unit) for f in point), unit)
 
 
 def _fractions(point: Sequence[Any], dim: int) -> list[Fraction]:

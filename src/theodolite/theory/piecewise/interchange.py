@@ -263,7 +263,11 @@ def to_onnx(shallow: Shallow, path: str | Path) -> Path:
     for line in lines:
         result, _, call = line.partition(" = ")
         operation, *inputs = call.split()
-        options = {"Cast": {"to": TensorProto.DOUBLE}, "ArgMin": {"axis": 1, "keepdims": 0}, "ReduceSum": {"keepdims": 0}}
+        options: dict[str, dict[str, Any]] = {
+            "Cast": {"to": TensorProto.DOUBLE},
+            "ArgMin": {"axis": 1, "keepdims": 0},
+            "ReduceSum": {"keepdims": 0},
+        }
         nodes.append(helper.make_node(operation, inputs, [result], name=result, **options.get(operation, {})))
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(

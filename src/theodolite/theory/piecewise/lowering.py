@@ -18,7 +18,7 @@ from theodolite.lens.frozen import frozen
 from theodolite.lens.graph import Graph, Ref, trace
 from theodolite.theory.piecewise.builder import Builder, as_array, selection, switching
 from theodolite.theory.piecewise.knots import RELU
-from theodolite.theory.piecewise.program import Affine, Program, Step
+from theodolite.theory.piecewise.program import Affine, Array, Program, Step
 
 __all__ = ["lower"]
 
@@ -39,9 +39,9 @@ def lower(model: nn.Module, input_shape: tuple[int, ...], output: int | None = N
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    _check_weights(model)
     steps = _chain(model, input_shape)
     if steps is None:
+        _check_weights(model)
         program = _from_graph(model, input_shape)
     else:
         program = Program(tuple(steps), input_shape, (steps[-1].size,))
@@ -64,9 +64,20 @@ def _check_weights(model: nn.Module) -> None:
             and not math.isfinite(tensor.detach().sum().item())
             and not bool(torch.isfinite(tensor).all())
         ):
-            raise ArgumentError(
-                f"weights must be finite, got NaN or infinity in {name!r}; look for a diverged training run before counting regions"
-            )
+            raise _not_finite(name)
+
+
+def _not_finite(name: str) -> ArgumentError:
+    return ArgumentError(
+        f"weights must be finite, got NaN or infinity in {name!r}; look for a diverged training run before counting regions"
+    )
+
+
+def _finite_array(tensor: torch.Tensor, name: str) -> Array:
+    array = as_array(tensor)
+    if not math.isfinite(array.sum()) and not np.isfinite(array).all():
+        raise _not_finite(name)
+    return array
 
 
 def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> list[Step] | None:
@@ -88,8 +99,9 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> list[Step] | None:
                     f"the domain must have as many coordinates as layer {name!r} takes: {module.in_features}, got {size}"
                 )
             size = module.out_features
-            bias = np.zeros(size) if module.bias is None else as_array(module.bias)
-            steps.append(Affine((len(steps),), (as_array(module.weight),), bias, name))
+            bias = np.zeros(size) if module.bias is None else _finite_array(module.bias, f"{name}.bias".lstrip("."))
+            weight = _finite_array(module.weight, f"{name}.weight".lstrip("."))
+            steps.append(Affine((len(steps),), (weight,), bias, name))
         else:
             steps.append(switching(len(steps), size, RELU, name))
     return steps

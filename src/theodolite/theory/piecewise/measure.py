@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 from torch import nn
 
-from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.core.errors import ArgumentError, TheodoliteError, UnsupportedError
+from theodolite.core.measurement import Judgement, Observation
 from theodolite.core.quantity import quantity
 from theodolite.draw.progress import progress
+from theodolite.maths.activation import identify
 from theodolite.theory.piecewise.cells import Cells
+from theodolite.theory.piecewise.cutting import cut_regions
 from theodolite.theory.piecewise.domains import Domain
-from theodolite.theory.piecewise.enumeration import Found, Frame, Task, enumerate_cells, pack_patterns
+from theodolite.theory.piecewise.enumeration import pack_patterns
 from theodolite.theory.piecewise.lowering import lower
-from theodolite.theory.piecewise.program import Array, Program
+from theodolite.theory.piecewise.program import Program
 from theodolite.theory.piecewise.regions import Regions
 from theodolite.theory.piecewise.search import Leaf, search_regions
+from theodolite.theory.piecewise.stored import StoredRegions, store_regions
 
 __all__ = ["dead_fraction", "regions", "switching_fraction", "visited_regions"]
 
 #: Greatest dimension of the domain for which cells are enumerated with their vertices; beyond it linear programming takes over.
 LARGEST_DIM = 6
 
-#: Open frames to have before work is handed to an executor.
-SHARES = 64
-
 Certify = Literal["none", "filtered", "exact"]
+
+
+@overload
+def regions(
+    model: nn.Module,
+    domain: Domain | None,
+    *,
+    certify: Certify = ...,
+    output: int | None = ...,
+    max_regions: int | None = ...,
+    executor: Executor | None = ...,
+    out: None = ...,
+) -> Regions: ...
+
+
+@overload
+def regions(
+    model: nn.Module,
+    domain: Domain | None,
+    *,
+    certify: Certify = ...,
+    output: int | None = ...,
+    executor: Executor | None = ...,
+    out: Any,
+) -> StoredRegions: ...
 
 
 def regions(
@@ -41,7 +66,8 @@ def regions(
     output: int | None = None,
     max_regions: int | None = None,
     executor: Executor | None = None,
-) -> Regions:
+    out: Any = None,
+) -> Regions | StoredRegions:
     """All activation regions with interior of a piecewise-linear network on a domain, with their affine maps.
 
     d = 1 by breakpoints, d = 2 by polygon cutting, 3 ≤ d ≤ 6 by cutting polytopes along their edges, all depth first in bounded
@@ -56,17 +82,22 @@ def regions(
             exact arithmetic throughout.
         output: keep only this output of the network (flattened index).
         max_regions: stop cleanly after this many; the result then has ``complete == False``.
-        executor: a `concurrent.futures.Executor` for large jobs; subtrees of the enumeration are its tasks.
+        executor: any `concurrent.futures.Executor` (threads, processes, Dask's) for large jobs; subtrees of the enumeration are its
+            tasks.
+        out: a folder or fsspec URL for a zarr store, for more regions than memory holds: the tasks write their subtrees there
+            themselves. Calling again with the same network, domain and ``out`` computes only what is missing.
 
     Returns:
-        `Regions`.
+        `Regions`; with ``out`` a `StoredRegions`, which reads them tile by tile.
 
     Raises:
         UnsupportedError: an operation that is not piecewise linear; certificates where linear programming decides.
         ArgumentError: non-finite weights, a domain of the wrong dimension, a bad option.
+        StoreError: ``out`` belongs to another job, or cannot be written.
 
-    Cost: about 1 µs per segment (d = 1), 1 to 5 µs per region (d = 2), 10 to 20 µs per cell (d = 3); 2 to 6 ms per region by linear
-    programming.
+    Cost: about 1 µs per segment (d = 1), 0.4 ms and 1 to 2 µs per region (d = 2, width ≤ 64; every region costs a product of each
+    layer's weights, which rules beyond), about 10 µs per cell (d = 3); 2 to 6 ms per region by linear programming. Once per
+    installation numba compiles, tens of seconds.
 
     Example:
         >>> hat = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
@@ -86,8 +117,17 @@ def regions(
                 f"certify={certify!r} needs a bounded domain with d ≤ {LARGEST_DIM}, since {where} floating-point linear programs "
                 'decide; use certify="none", or a smaller domain'
             )
+        if executor is not None or out is not None:
+            raise UnsupportedError(
+                f"executor and out share cells out, but here (all of ℝᵈ, or d > {LARGEST_DIM}) linear programs search one region "
+                "after the other; leave them out, or take a bounded domain or a slice"
+            )
         return _by_search(program, domain, max_regions)
-    return _by_cutting(program, domain, certify, max_regions, executor)
+    if out is None:
+        return cut_regions(program, domain, certify, max_regions, executor)
+    if max_regions is not None:
+        raise ArgumentError("max_regions has no place with out, which resumes until all regions are there; leave one of them out")
+    return store_regions(program, domain, certify, executor, out)
 
 
 def _check_options(domain: Domain | None, certify: str, max_regions: int | None) -> None:
@@ -109,66 +149,6 @@ def _input_shape(model: nn.Module, domain: Domain | None) -> tuple[int, ...]:
     if first is None:
         raise ArgumentError("domain must be given for a model without a Linear layer, whose number of inputs cannot be read off")
     return (first.in_features,)
-
-
-def _by_cutting(program: Program, domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
-    batches: list[Found] = []
-    charts: list[Array] = []
-    total, complete = 0, True
-    for k, found in progress(_batches(program, domain, certify, executor), "cutting regions"):
-        batches.append(found)
-        charts.append(np.full(len(found.bits), k))
-        total += len(found.bits)
-        if limit is not None and total > limit:
-            complete = False
-            break
-    joined = Found.join(batches)
-    chart = np.concatenate(charts)
-    if not complete:
-        assert limit is not None
-        joined = Found(joined.cells.part(0, limit), joined.bits[:limit], joined.maps[:limit])
-        chart = chart[:limit]
-    none = np.zeros((0, domain.dim))
-    return Regions(program, domain, joined.cells, chart, joined.bits, np.array(joined.maps), none, complete, certify)
-
-
-def _batches(program: Program, domain: Domain, certify: str, executor: Executor | None) -> Iterator[tuple[int, Found]]:
-    for k, chart in enumerate(domain.charts):
-        task = Task(program, chart, certify)
-        found: Iterable[Any] = enumerate_cells(task) if executor is None else _shared(task, executor)
-        for batch in found:
-            yield k, batch
-
-
-def _shared(task: Task, executor: Executor) -> Iterator[Found]:
-    """Cut until there are enough open frames, then let the executor finish them, in order."""
-    frames: list[Found | Frame] = [task.first()]
-    for step in task.program.nonlinear:
-        fresh: list[Found | Frame] = []
-        for frame in frames:
-            fresh.extend(enumerate_cells(task, frame, until=step + 1) if isinstance(frame, Frame) else [frame])
-        frames = fresh
-        cells = sum(len(f.cells) for f in frames if isinstance(f, Frame))
-        if cells >= SHARES or not cells:
-            break
-    shares = [share for f in frames for share in (_shares(f) if isinstance(f, Frame) else [f])]
-    plain = Task(task.program, task.chart, task.certify)  # without what has been cached here
-    jobs = [executor.submit(_finish, plain, share) if isinstance(share, Frame) else share for share in shares]
-    for job in jobs:
-        if isinstance(job, Found):
-            yield job
-        else:
-            yield from job.result()
-
-
-def _shares(frame: Frame) -> Iterator[Frame]:
-    size = max(1, len(frame.cells) // SHARES)
-    for low in range(0, len(frame.cells), size):
-        yield frame.part(low, min(low + size, len(frame.cells))).alone()
-
-
-def _finish(task: Task, frame: Frame) -> list[Found]:
-    return [found for found in enumerate_cells(task, frame) if isinstance(found, Found)]
 
 
 def _by_search(program: Program, domain: Domain | None, limit: int | None) -> Regions:
@@ -232,7 +212,25 @@ def visited_regions(patterns: torch.Tensor) -> torch.Tensor:
     return _Samples(torch.as_tensor(patterns)).distinct()
 
 
-@quantity(symbol="dead", reference="hanin2019complexity")
+def judge_dead_fraction(seen: Observation) -> Judgement:
+    """Neurons that are constant on all samples; a pattern says so only where the activation is flat on the left, as ReLU is."""
+    try:
+        slopes = identify(seen.facts["activation"]).slopes
+    except (TheodoliteError, KeyError):
+        slopes = None
+    if not slopes or slopes[0] != 0:
+        return Judgement("", "", "note")
+    if seen.value <= 0.1:
+        return Judgement("alive", "", "good")
+    width = seen.facts["width"]
+    advice = (
+        f"{round(seen.value * width)} of {width} neurons are active on no sample: they are dead and learn nothing on these data; "
+        "lower the learning rate, initialise their biases anew, or use a leaky activation"
+    )
+    return Judgement("dead neurons", advice, "bad" if seen.value > 0.5 else "note", seen.value)
+
+
+@quantity(symbol="dead", reference="hanin2019complexity", judge=judge_dead_fraction)
 def dead_fraction(patterns: torch.Tensor) -> torch.Tensor:
     """Fraction of a layer's neurons that are active on no sample.
 

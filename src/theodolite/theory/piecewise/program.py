@@ -61,20 +61,19 @@ class Affine:
 
     def maps(self, values: dict[int, Array]) -> Array:
         """The step on batches of affine maps: (R, d + 1, out)."""
-        total = sum((_apply(w, values[s]) for s, w in zip(self.sources, self.weights, strict=True)), start=_ZERO)
-        out = np.array(total, copy=True) if any(w is None for w in self.weights) else total
+        terms = [_apply(w, values[s]) for s, w in zip(self.sources, self.weights, strict=True)]
+        out = terms[0].copy() if self.weights[0] is None else terms[0]
+        for term in terms[1:]:
+            out = out + term
         out[:, -1, :] += self.bias
         return out
 
     def magnitudes(self, values: dict[int, Array]) -> Array:
-        """The step on magnitudes: Σ |W| m + |b|."""
-        total = sum((_apply(_absolute(w), values[s]) for s, w in zip(self.sources, self.weights, strict=True)), start=_ZERO)
-        out = np.array(total, copy=True)
-        out[:, -1, :] += np.abs(self.bias)
-        return out
-
-
-_ZERO: Any = 0.0
+        """The step on bounds of magnitudes, (n,): Σ |W| m + |b|."""
+        total = np.abs(self.bias)
+        for source, weight in zip(self.sources, self.weights, strict=True):
+            total = total + (values[source] if weight is None else abs(weight) @ values[source])
+        return total
 
 
 def _apply(weight: Matrix, value: Array) -> Array:
@@ -84,10 +83,6 @@ def _apply(weight: Matrix, value: Array) -> Array:
     flat = value.reshape(count * rows, size)
     result = flat @ weight.T if isinstance(weight, np.ndarray) else (weight @ flat.T).T
     return np.ascontiguousarray(result).reshape(count, rows, result.shape[1])
-
-
-def _absolute(weight: Matrix) -> Matrix:
-    return None if weight is None else abs(weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +116,9 @@ class Switching:
     @cached_property
     def is_relu(self) -> bool:
         """Whether every entry is z ↦ max(z, 0): the commonest case, whose slopes are the pattern itself."""
-        trivial = self.knots.shape[1] == 1 and not (self.knots.any() or self.offsets.any() or self.slopes[:, 0].any())
-        return bool(trivial and (self.slopes[:, 1] == 1.0).all())
+        if self.knots.shape[1] != 1:
+            return False
+        return not any(map(np.count_nonzero, (self.knots, self.offsets, self.slopes[:, 0], self.slopes[:, 1] - 1.0)))
 
     def rows(self, value: Array) -> Array:
         """The affine maps whose signs the switches are, (R, d + 1, n·K)."""
@@ -148,16 +144,14 @@ class Switching:
         return self.slopes[entry, piece], self.offsets[entry, piece]
 
     def magnitudes(self, value: Array) -> Array:
-        """The step on magnitudes."""
-        out = value * np.abs(self.slopes).max(axis=1)
-        out[:, -1, :] += np.abs(self.offsets).max(axis=1)
-        return out
+        """The step on bounds of magnitudes, (n,)."""
+        if self.is_relu:
+            return value
+        return np.asarray(value * np.abs(self.slopes).max(axis=1) + np.abs(self.offsets).max(axis=1))
 
     def row_magnitudes(self, value: Array) -> Array:
-        """Magnitudes of `rows`."""
-        rows = np.repeat(value, self.knots.shape[1], axis=2)
-        rows[:, -1, :] += np.abs(self.knots.reshape(-1))
-        return rows
+        """Bounds of the magnitudes of `rows`, (n·K,)."""
+        return np.asarray((value[:, None] + np.abs(self.knots)).reshape(-1))
 
     def bits(self, value: Array) -> Array:
         """Patterns of points: ``value`` (N, n) → (N, n·K) booleans, z > knot."""
@@ -195,8 +189,8 @@ class Maximum:
         return np.take_along_axis(value, self.winners(bits)[:, None, :], axis=2)
 
     def magnitudes(self, value: Array) -> Array:
-        """The step on magnitudes."""
-        return np.where(self.groups >= 0, value[:, :, self.groups], 0.0).max(axis=3)
+        """The step on bounds of magnitudes, (m,)."""
+        return np.asarray(np.where(self.groups >= 0, value[self.groups], 0.0).max(axis=1))
 
     def bits(self, value: Array) -> Array:
         """Patterns of points: ``value`` (N, n) → (N, m·g) booleans, one per group on."""

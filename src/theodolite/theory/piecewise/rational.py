@@ -1,7 +1,8 @@
 """A program in exact arithmetic: every float is a dyadic rational, so maps, signs and values are Python integers.
 
 A value is a pair (integers, e) standing for integers / 2^e; the integers of an affine map form an object array (n, d + 1), slopes
-first and the constant last. At a point X / S (homogeneous integers) the value is an array (n, 1) over 2^e S. Nothing is rounded.
+first and the constant last. At N points X_k / S_k (homogeneous integers) it is an array (n, N), column k over 2^e S_k. Nothing is
+rounded. A constant enters either of them times a row of *units*: (0, …, 0, 1) for maps, (S_1, …, S_N) at points.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from theodolite.theory.piecewise.cells import PAIR
 from theodolite.theory.piecewise.domains import Chart
 from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program, Switching
 
-__all__ = ["RationalProgram", "Value", "chart_rows", "chart_start"]
+__all__ = ["RationalProgram", "Value", "chart_rows", "chart_start", "constant_only"]
 
 Value: TypeAlias = tuple[Array, int]
 
@@ -63,8 +64,8 @@ class RationalProgram:
                 found.append(())
         return found
 
-    def affine(self, index: int, values: dict[int, Value], unit: int = 1) -> Value:
-        """An affine step on exact values; ``unit`` is S at a point, 1 on maps."""
+    def affine(self, index: int, values: dict[int, Value], units: Array) -> Value:
+        """An affine step on exact values."""
         step = self.program.steps[index]
         assert isinstance(step, Affine)
         weights, (bias, bias_exponent) = self._constants[index]
@@ -73,10 +74,9 @@ class RationalProgram:
         total = np.zeros((step.size, terms[0][0].shape[1]), dtype=object)
         for term, e in terms:
             total = total + (term * (1 << (exponent - e)) if exponent > e else term)
-        total[:, -1] += bias * (unit << (exponent - bias_exponent))
-        return total, exponent
+        return total + np.multiply.outer(bias, units * (1 << (exponent - bias_exponent))), exponent
 
-    def rows(self, index: int, value: Value, unit: int = 1) -> Array:
+    def rows(self, index: int, value: Value, units: Array) -> Array:
         """Integers with the signs of all switches of a `Switching` step: (n·K, columns), one row per switch."""
         step = self.program.steps[index]
         assert isinstance(step, Switching)
@@ -86,38 +86,37 @@ class RationalProgram:
             return np.repeat(array, step.knots.shape[1], axis=0)
         common = max(exponent, knot_exponent)
         rows = np.repeat(array * (1 << (common - exponent)), step.knots.shape[1], axis=0)
-        rows[:, -1] -= knots.ravel() * (unit << (common - knot_exponent))
-        return rows
+        return np.asarray(rows - np.multiply.outer(knots.ravel(), units * (1 << (common - knot_exponent))))
 
-    def nonlinear(self, index: int, value: Value, bits: Any, unit: int = 1) -> Value:
-        """A `Switching` or `Maximum` step on an exact value under a pattern."""
+    def nonlinear(self, index: int, value: Value, bits: Any, units: Array) -> Value:
+        """A `Switching` or `Maximum` step on an exact value under a pattern (switches,), or one per column (switches, N)."""
         step = self.program.steps[index]
         array, exponent = value
         pattern = np.asarray(bits, dtype=np.int64)
+        pattern = pattern.reshape(len(pattern), -1)  # (switches, 1 or N)
         if isinstance(step, Maximum):
-            return array[step.winners(pattern[None])[0]], exponent
+            winners = step.winners(pattern.T).T
+            return (array[winners[:, 0]] if winners.shape[1] == 1 else np.take_along_axis(array, winners, axis=0)), exponent
         assert isinstance(step, Switching)
         if step.is_relu:
-            out = np.zeros_like(array)
-            out[pattern > 0] = array[pattern > 0]
-            return out, exponent
+            return np.where(pattern > 0, array, 0), exponent
         _, (slopes, slope_exponent), (offsets, offset_exponent) = self._constants[index]
-        piece = pattern.reshape(step.knots.shape).sum(axis=1)
-        entry = np.arange(step.size)
+        piece = pattern.reshape(*step.knots.shape, -1).sum(axis=1)
+        entry = np.arange(step.size)[:, None]
         common = max(exponent + slope_exponent, offset_exponent)
-        out = array * slopes[entry, piece][:, None] * (1 << (common - exponent - slope_exponent))
-        out[:, -1] += offsets[entry, piece] * (unit << (common - offset_exponent))
-        return out, common
+        out = array * slopes[entry, piece] * (1 << (common - exponent - slope_exponent))
+        return out + offsets[entry, piece] * (units * (1 << (common - offset_exponent))), common
 
     def maps(self, start: Value, bits: Any, stop: int | None = None) -> dict[int, Value]:
         """Exact maps of all values up to step ``stop`` (all, if None) under a pattern over all columns before it."""
         values: dict[int, Value] = {0: start}
+        units = constant_only(start[0].shape[1])
         for i, step in enumerate(self.program.steps[:stop]):
             if isinstance(step, Affine):
-                values[i + 1] = self.affine(i, values)
+                values[i + 1] = self.affine(i, values, units)
             else:
                 low, high = self.program.columns[i]
-                values[i + 1] = self.nonlinear(i, values[step.source], bits[low:high])
+                values[i + 1] = self.nonlinear(i, values[step.source], bits[low:high], units)
         return values
 
     def label_row(self, label: int, values: dict[int, Value]) -> tuple[int, ...]:
@@ -134,7 +133,7 @@ class RationalProgram:
         entry, part = divmod(first - low, step.knots.shape[1])
         if not step.knots[entry, part]:
             return tuple(array[entry])
-        return tuple(self.rows(index, values[step.source])[first - low])
+        return tuple(self.rows(index, values[step.source], constant_only(array.shape[1]))[first - low])
 
     def forward(self, point: Sequence[Any]) -> tuple[list[Fraction], list[int]]:
         """The network at a rational input: (outputs, pattern), with nothing rounded.
@@ -145,40 +144,46 @@ class RationalProgram:
         fractions = [_fraction(x) for x in point]
         unit = int(np.lcm.reduce(np.array([f.denominator for f in fractions], dtype=object)))
         start = np.array([[int(f * unit)] for f in fractions], dtype=object)
-        values, pattern = self.evaluate(start, unit)
-        array, exponent = values[len(self.program.steps)]
-        return [Fraction(int(v), unit << exponent) for v in array[:, 0]], pattern
+        (array, exponent), pattern = self.evaluate(start, np.array([unit], dtype=object))
+        return [Fraction(int(v), unit << exponent) for v in array[:, 0]], [int(b) for b in pattern[:, 0]]
 
-    def evaluate(self, start: Array, unit: int) -> tuple[dict[int, Value], list[int]]:
-        """All values at the input ``start`` (D, 1) over ``unit``, and the pattern there."""
+    def evaluate(self, start: Array, units: Array) -> tuple[Value, Array]:
+        """The outputs at N inputs, columns of ``start`` (D, N) over ``units`` (N,), and the patterns there, (switches, N)."""
         values: dict[int, Value] = {0: (start, 0)}
-        pattern: list[int] = []
+        patterns = [np.zeros((0, len(units)), dtype=np.uint8)]
         for i, step in enumerate(self.program.steps):
             if isinstance(step, Affine):
-                values[i + 1] = self.affine(i, values, unit)
+                values[i + 1] = self.affine(i, values, units)
                 continue
             if isinstance(step, Switching):
-                bits = [int(v > 0) for v in self.rows(i, values[step.source], unit)[:, 0]]
+                bits = (self.rows(i, values[step.source], units) > 0).astype(np.uint8)
             else:
-                bits = _winners(step, values[step.source][0][:, 0])
-            values[i + 1] = self.nonlinear(i, values[step.source], bits, unit)
-            pattern += bits
-        return values, pattern
+                bits = _winners(step, values[step.source][0])
+            values[i + 1] = self.nonlinear(i, values[step.source], bits, units)
+            patterns.append(bits)
+        return values[len(self.program.steps)], np.concatenate(patterns)
 
-    def at(self, start: Value, point: Point) -> tuple[Array, int]:
-        """The chart's point as an input: integers (D, 1) and their unit, from the chart's exact start."""
+    def at(self, start: Value, points: Sequence[Point]) -> tuple[Array, Array]:
+        """Points of a chart as inputs: integers (D, N) and their units (N,), from the chart's exact start."""
         array, exponent = start
-        column = np.array(point, dtype=object)
-        return (array @ column)[:, None], int(point[-1]) << exponent
+        columns = np.array(points, dtype=object).T
+        return array @ columns, columns[-1] * (1 << exponent)
 
 
-def _winners(step: Maximum, values: Array) -> list[int]:
-    bits = []
-    for group in step.groups:
-        candidates = [values[k] if k >= 0 else None for k in group]
-        best = max(c for c in candidates if c is not None)
-        bits += [int(s == candidates.index(best)) for s in range(len(candidates))]
-    return bits
+def constant_only(columns: int) -> Array:
+    """The units of maps: only their last column is a constant."""
+    units = np.zeros(columns, dtype=object)
+    units[-1] = 1
+    return units
+
+
+def _winners(step: Maximum, values: Array) -> Array:
+    """Patterns of a maximum at points, (switches, N): ties go to the first candidate."""
+    bits = np.zeros((*step.groups.shape, values.shape[1]), dtype=np.uint8)
+    for group, row in zip(step.groups, bits, strict=True):
+        candidates = values[group[group >= 0]]
+        row[candidates.argmax(axis=0), np.arange(values.shape[1])] = 1
+    return bits.reshape(-1, values.shape[1])
 
 
 def _fraction(x: Any) -> Fraction:

@@ -12,11 +12,12 @@ import numpy as np
 
 from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError, NumericalError, UnsupportedError
-from theodolite.theory.piecewise.adjacency import PatternIndex, facet_neighbours, same_maps
+from theodolite.theory.piecewise.adjacency import PatternIndex, containing, facet_neighbours, same_maps
 from theodolite.theory.piecewise.analysis import extreme, integral, lipschitz, variance
 from theodolite.theory.piecewise.cells import Cells
 from theodolite.theory.piecewise.domains import Domain
-from theodolite.theory.piecewise.enumeration import error_bounds, unpack_patterns
+from theodolite.theory.piecewise.enumeration import unpack_patterns
+from theodolite.theory.piecewise.errors import error_bounds
 from theodolite.theory.piecewise.program import Array, Program
 
 if TYPE_CHECKING:
@@ -243,25 +244,8 @@ class Regions:
         found = np.full(len(points), -1)
         inside = np.ones(len(points), dtype=bool) if self.domain is None else self.domain.contains(points, 1e-12 * self._diameter)
         if inside.any() and self.count:
-            found[inside] = self._locate(points[inside])
+            found[inside] = containing(self, points[inside])
         return int(found[0]) if single else found
-
-    def _locate(self, points: Array) -> Array:
-        charts = np.zeros(len(points), dtype=int)
-        inputs = points
-        if self.domain is not None:
-            inputs = self.domain.to_input(points)
-            for k, mine in enumerate(self.domain.split(points)):
-                charts[mine] = k
-        found = self.index.lookup(self.program.patterns(inputs), charts)
-        rows = self._oriented / np.maximum(np.linalg.norm(self._oriented[:, :-1], axis=1), 1e-300)[:, None]
-        for k in map(int, np.flatnonzero(found < 0)):
-            beyond = np.maximum.reduceat(rows[:, :-1] @ points[k] + rows[:, -1], self.cells.facet_starts[:-1])
-            beyond[self.charts != charts[k]] = np.inf
-            close = np.flatnonzero(beyond <= 1e-11 * max(1.0, self._diameter))
-            if len(close):
-                found[k] = close[0]
-        return found
 
     def _points(self, x: Any) -> tuple[Array, bool]:
         points = as_float64(x, "x").detach().cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,32 +16,61 @@ from theodolite.theory.piecewise.domains import Chart, Domain
 from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program, Step, Switching
 from theodolite.theory.piecewise.regions import Regions
 
-__all__ = ["load_regions", "save_regions"]
+__all__ = ["CELLS", "fingerprint", "load_regions", "pack_problem", "save_regions", "unpack_problem"]
 
 _FORMAT = 1
-_CELLS = ("points", "starts", "facets", "labels", "facet_starts", "masks")
+#: The arrays of a batch of cells.
+CELLS = ("points", "starts", "facets", "labels", "facet_starts", "masks")
 _REGIONS = ("charts", "bits", "maps", "witnesses")
 _CHART = ("embedding", "origin", "halfspaces", "vertices")
+
+
+def pack_problem(
+    program: Program, domain: Domain | None, certify: str, complete: bool = True
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Network, domain and settings as plain JSON and arrays."""
+    arrays: dict[str, Array] = {}
+    header: dict[str, Any] = {"format": _FORMAT, "complete": complete, "certify": certify, "domain": None}
+    if domain is not None:
+        boxes = [c.is_box for c in domain.charts]
+        header["domain"] = {"kind": domain.kind, "input_shape": domain.input_shape, "is_box": boxes}
+        for k, chart in enumerate(domain.charts):
+            arrays |= {f"chart{k}.{n}": getattr(chart, n) for n in _CHART}
+    header["program"] = {"input_shape": program.input_shape, "output_shape": program.output_shape, "steps": []}
+    for k, step in enumerate(program.steps):
+        header["program"]["steps"].append(_pack_step(step, f"step{k}", arrays))
+    return header, arrays
+
+
+def unpack_problem(header: dict[str, Any], arrays: Any) -> tuple[Program, Domain | None, str, bool]:
+    """Inverse of `pack_problem`."""
+    about = header["program"]
+    steps = tuple(_unpack_step(s, f"step{k}", arrays) for k, s in enumerate(about["steps"]))
+    program = Program(steps, tuple(about["input_shape"]), tuple(about["output_shape"]))
+    domain = None
+    if header["domain"] is not None:
+        boxes = header["domain"]["is_box"]
+        charts = tuple(Chart(**{n: arrays[f"chart{k}.{n}"] for n in _CHART}, is_box=box) for k, box in enumerate(boxes))
+        domain = Domain(header["domain"]["kind"], charts, tuple(header["domain"]["input_shape"]))
+    return program, domain, header["certify"], header["complete"]
+
+
+def fingerprint(arrays: dict[str, Array]) -> str:
+    """A hash of named arrays."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def save_regions(regions: Regions, path: Path) -> Path:
     """Write regions to ``path`` (``.npz`` is added when missing), atomically."""
     path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
-    arrays: dict[str, Array] = {f"cells.{n}": getattr(regions.cells, n) for n in _CELLS}
+    header, arrays = pack_problem(regions.program, regions.domain, regions.certify, regions.complete)
+    arrays |= {f"cells.{n}": getattr(regions.cells, n) for n in CELLS}
     arrays |= {n: getattr(regions, n) for n in _REGIONS}
-    header: dict[str, Any] = {"format": _FORMAT, "complete": regions.complete, "certify": regions.certify, "domain": None}
-    if regions.domain is not None:
-        header["domain"] = {
-            "kind": regions.domain.kind,
-            "input_shape": regions.domain.input_shape,
-            "is_box": [c.is_box for c in regions.domain.charts],
-        }
-        for k, chart in enumerate(regions.domain.charts):
-            arrays |= {f"chart{k}.{n}": getattr(chart, n) for n in _CHART}
-    program = regions.program
-    header["program"] = {"input_shape": program.input_shape, "output_shape": program.output_shape, "steps": []}
-    for k, step in enumerate(program.steps):
-        header["program"]["steps"].append(_pack_step(step, f"step{k}", arrays))
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.partial.npz")
     try:
@@ -109,14 +139,7 @@ def load_regions(path: Path) -> Regions:
         raise StoreError(f"{path} does not hold regions: {error}; they are written by Regions.save") from error
     if header.get("format") != _FORMAT:
         raise StoreError(f"{path} has format {header.get('format')!r}, this version reads {_FORMAT}; enumerate again")
-    about = header["program"]
-    steps = tuple(_unpack_step(s, f"step{k}", arrays) for k, s in enumerate(about["steps"]))
-    program = Program(steps, tuple(about["input_shape"]), tuple(about["output_shape"]))
-    domain = None
-    if header["domain"] is not None:
-        boxes = header["domain"]["is_box"]
-        charts = tuple(Chart(**{n: arrays[f"chart{k}.{n}"] for n in _CHART}, is_box=box) for k, box in enumerate(boxes))
-        domain = Domain(header["domain"]["kind"], charts, tuple(header["domain"]["input_shape"]))
-    cells = Cells(*(arrays[f"cells.{n}"] for n in _CELLS))
+    program, domain, certify, complete = unpack_problem(header, arrays)
+    cells = Cells(*(arrays[f"cells.{n}"] for n in CELLS))
     rest = {n: arrays[n] for n in _REGIONS}
-    return Regions(program, domain, cells, **rest, complete=header["complete"], certify=header["certify"])
+    return Regions(program, domain, cells, **rest, complete=complete, certify=certify)

@@ -1,0 +1,113 @@
+"""Regions by cutting: in this process or shared out, into memory; the tiles that large jobs are made of."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any, TypeVar
+
+import numpy as np
+
+from theodolite.draw.progress import progress
+from theodolite.theory.piecewise.domains import Domain
+from theodolite.theory.piecewise.enumeration import Found, Frame, Task, advance, enumerate_cells
+from theodolite.theory.piecewise.program import Array, Program
+from theodolite.theory.piecewise.regions import Regions
+
+__all__ = ["carried_out", "cut_regions", "as_regions", "finish", "tiles"]
+
+#: Cells to have before a job is split into tiles, and the greatest number of tiles of one frame.
+TILES = 64
+
+#: Tiles that are with an executor at a time.
+IN_FLIGHT = 16
+
+R = TypeVar("R")
+
+
+def cut_regions(program: Program, domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
+    """All regions, in memory; at most ``limit`` of them."""
+    batches: list[Found] = []
+    charts: list[Array] = []
+    total, complete = 0, True
+    for k, found in progress(_batches(program, domain, certify, executor), "cutting regions"):
+        batches.append(found)
+        charts.append(np.full(len(found.bits), k))
+        total += len(found.bits)
+        if limit is not None and total > limit:
+            complete = False
+            break
+    joined = Found.join(batches)
+    chart = np.concatenate(charts)
+    if not complete:
+        assert limit is not None
+        joined = Found(joined.cells.part(0, limit), joined.bits[:limit], joined.maps[:limit])
+        chart = chart[:limit]
+    return as_regions(program, domain, certify, joined, chart, complete)
+
+
+def as_regions(program: Program, domain: Domain, certify: str, found: Found, charts: Array, complete: bool) -> Regions:
+    """Finished cells as regions."""
+    witnesses = np.zeros((0, domain.dim))
+    return Regions(program, domain, found.cells, charts, found.bits, np.array(found.maps), witnesses, complete, certify)
+
+
+def _batches(program: Program, domain: Domain, certify: str, executor: Executor | None) -> Iterator[tuple[int, Found]]:
+    for k, chart in enumerate(domain.charts):
+        task = Task(program, chart, certify)
+        if executor is None:
+            for found in enumerate_cells(task):
+                yield k, found
+        else:
+            for found in carried_out(finish, ((task.plain(), tile) for tile in tiles(task)), executor):
+                yield k, found
+
+
+def tiles(task: Task) -> list[Found | Frame]:
+    """A job in independent parts, the same ones whenever it is cut: frames to be finished, and what is finished already."""
+    frames: list[Found | Frame] = [task.first()]
+    while True:
+        cells = sum(len(f.cells) for f in frames if isinstance(f, Frame))
+        if cells >= TILES or not cells:
+            break
+        frames = [part for frame in frames for part in _advanced(task, frame)]
+    return [part for frame in frames for part in _shares(frame)]
+
+
+def _advanced(task: Task, frame: Found | Frame) -> Iterable[Found | Frame]:
+    after = advance(task, frame) if isinstance(frame, Frame) else frame
+    return after.slices() if isinstance(after, Frame) else [after]
+
+
+def _shares(frame: Found | Frame) -> Iterator[Found | Frame]:
+    if isinstance(frame, Found):
+        yield frame
+        return
+    size = -(-len(frame.cells) // TILES)
+    for low in range(0, len(frame.cells), size):
+        yield frame.part(low, min(low + size, len(frame.cells))).alone()
+
+
+def finish(task: Task, tile: Found | Frame) -> Found:
+    """All cells of a tile."""
+    return tile if isinstance(tile, Found) else Found.join(list(enumerate_cells(task, tile)))
+
+
+def carried_out(function: Callable[..., R], jobs: Iterable[tuple[Any, ...]], executor: Executor | None) -> Iterator[R]:
+    """Results of ``function(*job)`` in the order of the jobs, a few of them with the executor at a time; None computes here."""
+    if executor is None:
+        for job in jobs:
+            yield function(*job)
+        return
+    flying: deque[Future[R]] = deque()
+    try:
+        for job in jobs:
+            if len(flying) >= IN_FLIGHT:
+                yield flying.popleft().result()
+            flying.append(executor.submit(function, *job))
+        while flying:
+            yield flying.popleft().result()
+    finally:
+        for future in flying:
+            future.cancel()
