@@ -40,6 +40,22 @@ def test_smooth_features_are_rank_deficient_everywhere():
         assert np.linalg.norm(block @ solution.coefficients - y) <= 10 * np.linalg.norm(block @ reference - y) + 1e-12
 
 
+@pytest.mark.parametrize("ridge", [0.0, 1e-12])
+def test_wide_and_ill_conditioned_features_interpolate_as_lstsq_does(ridge):
+    """Nearly dependent first columns, condition number 1e8 to 1e12 for all: residuals, not only coefficients, must be small."""
+    source = np.random.default_rng(3)
+    x = np.sort(source.uniform(-1, 1, 20))
+    matrix = np.cos(x[:, None] * source.normal(size=200) * 6 + source.uniform(0, 2 * np.pi, 200))
+    targets = np.sin(2 * np.pi * x)[:, None] + 0.2 * source.normal(size=(20, 1))
+    conditions = []
+    for solution in nested_least_squares(matrix, targets, [22, 60, 100, 140, 200], ridge=ridge):
+        a = matrix[:, : solution.width]
+        conditions.append(np.linalg.cond(a))
+        residual, least = (np.linalg.norm(a @ b - targets) for b in (solution.coefficients, oracle(a, targets, ridge)))
+        assert residual <= 1.01 * least + 1e-7
+    assert max(conditions) > 1e10
+
+
 def test_bad_input():
     a, y = np.ones((3, 4)), np.ones((3, 1))
     for widths in ([], [0, 1], [2, 1], [2, 2], [5]):

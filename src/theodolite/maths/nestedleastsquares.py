@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theodolite.core.errors import ArgumentError, NumericalError
+from theodolite.core.errors import ArgumentError
 
 __all__ = ["NestedSolution", "nested_least_squares"]
 
-#: Columns per panel of the blocked QR update.
-PANEL = 32
+#: Least and most columns per panel of the blocked QR update.
+PANELS = (32, 128)
+#: Reciprocal condition number down to which semi-normal equations are used: their residual is then below 1e-5 of the targets.
+SEMI_NORMAL = 1e-5
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ def nested_least_squares(
     (Paige), not eps·cond², so they hold at the interpolation threshold N ≈ n.
 
     Columns that are exactly zero (dead features) get coefficient zero, which is what the least norm asks for, and do not count
-    towards N ≤ n. Widths whose factor is so ill-conditioned that the numerical rank is in doubt are solved by the singular
-    value decomposition, with the cut-off of `numpy.linalg.lstsq`.
+    towards N ≤ n. Wide ones with cond(A_N) above 1e5 get an orthogonal factorisation of their own, because that error of a is one
+    of eps·cond² in what should interpolate; widths so ill-conditioned that the numerical rank is in doubt are solved by the
+    singular value decomposition, with the cut-off of `numpy.linalg.lstsq`.
 
     Args:
         matrix: ``(n, N_max)``, real or complex.
@@ -73,6 +76,7 @@ def nested_least_squares(
         20 20 True
         60 20 True
     """
+    matrix = matrix.astype(np.result_type(matrix, np.float64), copy=False)
     n, most = matrix.shape
     if ridge < 0:
         raise ArgumentError(f"ridge must be at least 0, got {ridge}")
@@ -98,17 +102,20 @@ Step = tuple[int, np.ndarray, int]
 
 def _tall(matrix: np.ndarray, targets: np.ndarray, widths: list[int], live: np.ndarray, ridge: float) -> Iterator[Step]:
     """Widths with at most n live columns: leading blocks of one triangular factor."""
-    from scipy.linalg import qr, solve_triangular
+    from scipy.linalg import solve_triangular
 
     if not widths:
         return
     n = len(matrix)
     columns = _chosen(matrix, live[: widths[-1]])
     count = columns.shape[1]
-    stacked = np.vstack([columns, np.sqrt(ridge) * np.eye(count)]) if ridge > 0 else columns
-    q, r = qr(stacked, mode="economic", check_finite=False)
-    plain = qr(columns, mode="r", check_finite=False)[0] if ridge > 0 else r  # the rank is that of the columns themselves
-    right = q[:n].conj().T @ targets  # (count, K)
+    if ridge > 0:
+        padding = np.zeros((count, targets.shape[1]))
+        r, right = _triangular(np.vstack([columns, np.sqrt(ridge) * np.eye(count)]), np.vstack([targets, padding]))
+        plain = _triangular(columns, targets)[0]  # the rank is that of the columns themselves
+    else:
+        r, right = _triangular(columns, targets)
+        plain = r
     for width in widths:
         size = int(live[:width].sum())
         regular = _surely_regular(r[:size, :size], n)
@@ -121,8 +128,6 @@ def _tall(matrix: np.ndarray, targets: np.ndarray, widths: list[int], live: np.n
 
 def _wide(matrix: np.ndarray, targets: np.ndarray, widths: list[int], live: np.ndarray, ridge: float) -> Iterator[Step]:
     """Widths with more than n live columns: a triangular factor updated by the columns that are added."""
-    from scipy.linalg import solve_triangular
-
     if not widths:
         return
     n = len(matrix)
@@ -140,11 +145,26 @@ def _wide(matrix: np.ndarray, targets: np.ndarray, widths: list[int], live: np.n
         regular = _surely_regular(r, size)
         rank = n if regular and ridge == 0 else _rank(plain, columns[:, :size])
         if regular:
-            inner = solve_triangular(r, targets.astype(r.dtype), trans="C", check_finite=False)
-            dual = solve_triangular(r, inner, check_finite=False)
-            yield width, columns[:, :size].conj().T @ dual, rank
+            yield width, _least_norm(r, columns[:, :size], targets, ridge), rank
         else:
             yield width, _by_svd(columns[:, :size], targets, ridge), rank
+
+
+def _least_norm(r: np.ndarray, columns: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:
+    """a = Aᴴ z with (A Aᴴ + ridge) z = y, from the factor Rᴴ R of that matrix; where it is ill-conditioned, by a factor of its own.
+
+    The semi-normal equations err by eps·cond relative to ‖a‖, which leaves a residual of up to eps·cond²·‖y‖ where the data should
+    be interpolated. The orthogonal factor of [A, √ridge·I]ᴴ leaves eps·‖A‖ ‖a‖, at the cost of one factorisation.
+    """
+    from scipy.linalg import qr, solve_triangular
+
+    if _reciprocal_condition(r) > SEMI_NORMAL:
+        inner = solve_triangular(r, targets.astype(r.dtype), trans="C", check_finite=False)
+        return columns.conj().T @ solve_triangular(r, inner, check_finite=False)
+    n, width = columns.shape
+    rows = columns.conj().T
+    q, own = qr(np.vstack([rows, np.sqrt(ridge) * np.eye(n)]) if ridge > 0 else rows, mode="economic", check_finite=False)
+    return q[:width] @ solve_triangular(own, targets.astype(own.dtype), trans="C", check_finite=False)
 
 
 def _chosen(matrix: np.ndarray, live: np.ndarray) -> np.ndarray:
@@ -153,15 +173,37 @@ def _chosen(matrix: np.ndarray, live: np.ndarray) -> np.ndarray:
     return first if live.all() else first[:, live]
 
 
-def _updated(r: np.ndarray, added: np.ndarray) -> np.ndarray:
-    """The triangular factor of [R; added], overwriting R (Fortran order)."""
-    from scipy.linalg import get_lapack_funcs
+def _triangular(columns: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """R and Qᴴ·targets of the QR factorisation, (count, count) and (count, K).
 
-    (update,) = get_lapack_funcs(("tpqrt",), (r,))
-    r, _, _, info = update(0, min(PANEL, len(r)), r, np.array(added, order="F"), overwrite_a=1, overwrite_b=1)
-    if info != 0:
-        raise NumericalError(f"LAPACK tpqrt refused its argument {-info}")
-    return r
+    By torch, whose LAPACK factorises several times faster than the one that scipy's wheels bring.
+    """
+    import torch
+
+    count = columns.shape[1]
+    factors, tau = torch.geqrf(torch.from_numpy(np.ascontiguousarray(columns)))
+    given = torch.from_numpy(np.ascontiguousarray(targets)).to(factors.dtype)
+    right = torch.ormqr(factors, tau, given, left=True, transpose=True)[:count]
+    return np.asfortranarray(factors[:count].triu().numpy()), right.numpy()
+
+
+def _updated(r: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """The triangular factor of [R; added], panel by panel: the rows of R outside a panel take no part in its reflections."""
+    import torch
+
+    n, rows = len(r), len(added)
+    panel = min(max(rows, PANELS[0]), PANELS[1])
+    top, below = torch.from_numpy(np.ascontiguousarray(r)).clone(), torch.from_numpy(np.array(added, order="C"))
+    for low in range(0, n, panel):
+        high = min(low + panel, n)
+        size = high - low
+        factors, tau = torch.geqrf(torch.cat([top[low:high, low:high], below[:, low:high]]))
+        top[low:high, low:high] = factors[:size].triu()
+        if high < n:
+            rest = torch.cat([top[low:high, high:], below[:, high:]])
+            rest = torch.ormqr(factors, tau, rest, left=True, transpose=True)
+            top[low:high, high:], below[:, high:] = rest[:size], rest[size:]
+    return np.asfortranarray(top.numpy())
 
 
 def _surely_regular(r: np.ndarray, longer: int) -> bool:
@@ -170,14 +212,16 @@ def _surely_regular(r: np.ndarray, longer: int) -> bool:
     LAPACK estimates the reciprocal condition number in the 1-norm, up to a small factor; in the 2-norm it is smaller by at most
     the dimension. With a factor ten to spare it has to stay above the rank cut-off, or the SVD decides.
     """
+    size = len(r)
+    return bool(np.all(np.diagonal(r)) and _reciprocal_condition(r) > 10 * size * _cutoff(size, longer))
+
+
+def _reciprocal_condition(r: np.ndarray) -> float:
+    """LAPACK's estimate in the 1-norm."""
     from scipy.linalg import get_lapack_funcs
 
-    size = len(r)
-    if not np.all(np.diagonal(r)):
-        return False
     (trcon,) = get_lapack_funcs(("trcon",), (r,))
-    reciprocal, _ = trcon(r)
-    return bool(reciprocal > 10 * size * _cutoff(size, longer))
+    return float(trcon(r)[0])
 
 
 def _cutoff(rows: int, columns: int) -> float:

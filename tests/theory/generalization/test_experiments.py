@@ -132,3 +132,24 @@ def test_variants():
         variant(split, "gausian", 0)
     with pytest.raises(LookupError, match="mnist"):
         load("mnit", 10, 10, 0)
+
+
+def test_experiments_of_one_shape_train_as_one_ensemble():
+    small = {"widths": (3,), "samples": 40, "test_samples": 50, "steps": 30}
+    first = DoubleDescentNetwork(**small, label_noise=(0.0,), seeds=2, learning_rate=1e-3)
+    second = DoubleDescentNetwork(**small, label_noise=(0.2, 0.4), seeds=1, learning_rate=1e-2)
+    assert first.shape == second.shape != DoubleDescentNetwork(**{**small, "steps": 31}).shape
+    for alone, stacked in zip(
+        (first.measure(), second.measure()), DoubleDescentNetwork.measure_many([first, second]), strict=True
+    ):
+        assert stacked.sizes == alone.sizes
+        for name in ("train_mse", "test_mse"):
+            np.testing.assert_allclose(stacked[name], alone[name], rtol=1e-4)
+        assert (stacked["steps"] == 30).all()
+
+
+def test_networks_that_interpolate_stop():
+    found = DoubleDescentNetwork(widths=(60,), samples=20, test_samples=20, label_noise=(0.0,), seeds=2, steps=4000, target=1e-4)
+    data = found.measure()
+    assert (data["steps"] < 4000).all()
+    assert (data["train_mse"] <= 10 * 1e-4).all()

@@ -7,6 +7,8 @@ from scipy.optimize import minimize
 
 import theodolite as td
 from theodolite.theory.generalization import NotSeparableError, max_margin, sup_margin
+from theodolite.theory.generalization.predict.dual_active_set import separated
+from theodolite.theory.generalization.predict.max_margin import folded_margin
 
 from .data import ALPHA, W_HAT, asymmetric
 
@@ -57,7 +59,7 @@ def test_separator_or_certificate(seed, n, d, log_scale, coarse):
         x = np.round(x / np.abs(x).max() * 2)
     z = x * y[:, None]
     try:
-        check_kkt(z, max_margin(x, y))
+        check_kkt(z, folded_margin(z, x, y))
     except NotSeparableError as error:
         c = error.certificate
         assert (c >= 0).all()
@@ -78,7 +80,7 @@ def test_against_general_solver(seed):
 
 def test_narrow_margin_is_still_solved_to_rounding():
     x = np.array([[1.0, 1e-4], [-1.0, 1e-4], [0.3, 5.0]])
-    svm = max_margin(x, [1, 1, 1])
+    svm = max_margin(x * np.array([[1], [-1], [1]]), [1, -1, 1])
     np.testing.assert_allclose(svm.w, [0.0, 1e4], rtol=1e-10, atol=1e-8)
     check_kkt(x, svm)
 
@@ -98,11 +100,17 @@ def test_torch_in_torch_out():
     assert isinstance(svm.support, torch.Tensor)
 
 
-def test_one_class_is_a_problem_like_any_other():
-    assert max_margin([[0.0, 2.0], [1.0, 2.0]], [1, 1]).margin == pytest.approx(2.0)
-    with pytest.raises(NotSeparableError) as caught:
-        max_margin([[1.0], [-1.0]], [-1, -1])
+@pytest.mark.parametrize("solve", [max_margin, sup_margin])
+@pytest.mark.parametrize("label", [1, -1])
+def test_one_class_only(solve, label):
+    with pytest.raises(td.ArgumentError, match="both classes, −1 and \\+1, got [+-]1 only"):
+        solve([[0.0, 2.0], [1.0, 2.0]], [label, label])
+    with pytest.raises(NotSeparableError, match="points 0 and 1 are opposite but have one label") as caught:
+        solve([[1.0], [-1.0]], [label, label])
     np.testing.assert_allclose(caught.value.certificate, [0.5, 0.5])
+    z, signs = np.array([[0.0, 2.0], [1.0, 2.0]]), np.array([1, -1])
+    found = solve(signs[:, None] * z, signs)
+    np.testing.assert_allclose((z @ getattr(found, "w", found)).min(), 1)
 
 
 def test_equal_points_with_different_labels():
@@ -158,3 +166,31 @@ def test_sup_margin_is_optimal(seed):
     best = (np.abs(others).max(1) / (others @ z.T).min(1)).min()
     assert np.abs(w).max() <= best * (1 + 1e-12)
     assert np.abs(w).max() >= 0.9 * best or len(others) < 100
+
+
+@pytest.mark.parametrize(("n", "d", "gap"), [(800, 120, 0.3), (300, 290, 0.05), (1500, 20, 1e-3)])
+def test_many_points(n, d, gap):
+    """More support vectors than a guess gets right, up to as many as dimensions, and a narrow margin."""
+    rng = np.random.default_rng(n)
+    separator = rng.normal(size=d) / d**0.5
+    x = rng.normal(size=(n, d))
+    y = np.where(x @ separator > 0, 1, -1)
+    x = x + gap * y[:, None] * separator
+    svm = max_margin(x, y)
+    check_kkt(x * y[:, None], svm)
+    # Weak duality: Σα − ½‖Σ α z‖² bounds ½‖w‖² from below for every α ≥ 0, so this w is optimal whatever found it.
+    dual = svm.alpha.sum() - 0.5 * np.sum((svm.alpha @ (x * y[:, None])) ** 2)
+    assert dual == pytest.approx(0.5 * svm.w @ svm.w, rel=1e-9)
+
+
+def test_the_active_set_needs_no_guess(monkeypatch):
+    """From a single point, through exchanges alone, to the same separator."""
+    from theodolite.theory.generalization.predict import dual_ascent_kernel
+
+    rng = np.random.default_rng(5)
+    z = rng.normal(size=(200, 30))
+    separator = rng.normal(size=30)
+    z *= np.where(z @ separator > 0, 1, -1)[:, None] / np.linalg.norm(z, axis=1).max()
+    expected = separated(z)[2]
+    monkeypatch.setattr(dual_ascent_kernel, "ascend", lambda z, norms2, rounds, tolerance: np.eye(1, len(z), 3)[0])
+    np.testing.assert_allclose(separated(z)[2], expected, rtol=1e-9)

@@ -142,6 +142,7 @@ def test_reference_ranks_of_the_helmholtz_features():
     ("options", "error", "word"),
     [
         ({"subdomains": 0}, ArgumentError, "subdomains must be"),
+        ({"R": "wide"}, ArgumentError, "R must be a positive and finite number, got 'wide'"),
         ({"subdomains": (2,)}, ArgumentError, "subdomains must be"),
         ({"count": 0}, ArgumentError, "count must be"),
         ({"R": -1.0}, ArgumentError, "R must be"),
@@ -161,3 +162,14 @@ def test_bad_points_are_named():
         make()(torch.tensor([[9.0, 0.0]]))
     with pytest.raises(ArgumentError, match="order must give"):
         make().derivative(points(), 1)
+
+
+@pytest.mark.parametrize("partition", ["indicator", "smooth"])
+def test_spectrum_counts_every_epsilon_rank(partition):
+    features = RandomFeatures([(-1, 1)], subdomains=3, count=20, R=2.0, partition=partition, generator=generator(0))
+    spectrum = features.spectrum()
+    x, w = features.quadrature(60)
+    mass = (features(x) * w[:, None]).T @ features(x)
+    torch.testing.assert_close(spectrum, torch.linalg.eigvalsh(mass).flip(0), rtol=0, atol=1e-12)
+    for eps in (1e-3, 1e-6, 1e-9):
+        assert int((spectrum > eps).sum()) == features.epsilon_rank(eps)

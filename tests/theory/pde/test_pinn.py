@@ -136,6 +136,10 @@ def test_divergence_is_an_error():
     ("make", "word"),
     [
         (lambda: PINN(poisson_1d(), mlp([1, 4, 2])), r"map \(N, 1\) to \(N, 1\)"),
+        (lambda: PINN(poisson_2d(), mlp([1, 4, 1])), r"map \(N, 2\) to \(N, 1\), but failed on one point of shape \(1, 2\)"),
+        (lambda: PINN(poisson_1d(), "net"), "net must be a module"),
+        (lambda: PINN(poisson_1d(), mlp([1, 4, 1]), "adam"), "optimizer must be an optimiser .* got 'adam'"),
+        (lambda: PINN(poisson_1d(), mlp([1, 4, 1]), list), "optimizer must be an optimiser"),
         (lambda: PINN(poisson_1d(), []), "list of modules of one shape"),
         (lambda: PINN(poisson_1d(), [net_for(width=4), net_for(width=5)]), "list of modules of one shape"),
         (lambda: PINN(poisson_1d(), net_for(), torch.optim.Adam(net_for().parameters())), "holds no parameter of net"),

@@ -22,6 +22,7 @@ from theodolite.theory.pde import (
     solve_rfm,
 )
 from theodolite.theory.pde.collocation import continuity_rows, equations, linearized
+from theodolite.theory.pde.solve import fits
 
 
 def features_on(problem, m, count, R=3.0, **options):
@@ -252,6 +253,7 @@ def test_a_hopeless_nonlinear_problem_warns():
 @pytest.mark.parametrize(
     ("call", "word"),
     [
+        (lambda p: fit(2.0, features_on(p, 4, 10), points=200), "function must be callable"),
         (lambda p: solve_rfm(p, features_on(p, 4, 100), points=200), "under-determined: 208 equations for 400"),
         (lambda p: solve_elm(p, count=100, points=20), "under-determined"),
         (lambda p: solve_rfm(p, RandomFeatures([(0, 1)], subdomains=1, count=5), points=20), "problem's domain"),
@@ -289,3 +291,19 @@ def test_under_determined_systems_are_solved_on_request():
     problem = poisson_1d()
     solution = solve_elm(problem, count=120, R=5.0, points=60, generator=generator(0), allow_underdetermined=True)
     assert solution.error < 1e-6
+
+
+@pytest.mark.parametrize("partition", ["indicator", "smooth"])
+def test_several_fits_are_the_single_ones(partition):
+    features = RandomFeatures([(-1, 1)], subdomains=3, count=20, R=2.0, partition=partition, generator=generator(0))
+    x = torch.linspace(-1, 1, 200, dtype=torch.float64)[:, None]
+    functions = [lambda x: torch.sin(5 * x[:, 0]), lambda x: torch.exp(x[:, 0])]
+    rows = features(x)
+    for function, solution in zip(functions, fits(functions, features, points=x), strict=True):
+        one = fit(function, features, points=x)
+        torch.testing.assert_close(rows @ solution.coefficients, rows @ one.coefficients, rtol=0, atol=1e-11)
+        target = function(x)
+        assert solution.residual == pytest.approx(
+            float((rows @ solution.coefficients - target).norm() / target.norm()), abs=1e-13
+        )
+        assert solution.error == pytest.approx(one.error, rel=1e-2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import torch
@@ -213,14 +213,26 @@ class RandomFeatures:
         Cost: O(N (mJ)²) with N ≈ 2 mJ Gauss–Legendre nodes; m² times less for an indicator partition.
         """
         rank = quantity_named("rank.epsilon_rank").function
+        blocks = self.partition == "indicator" and options.get("mode", "absolute") == "absolute"
+        return int(rank(*self._sampled(blocks), eps=eps, **options).sum())
+
+    def spectrum(self) -> torch.Tensor:
+        """All eigenvalues of ∫ φ φᵀ dx, descending, (mJ,), by ``rank.spectrum``: the ε-rank is the number above ε, for every ε.
+
+        Cost: one singular value decomposition of the features at N ≈ 2 mJ nodes; m² times less for an indicator partition.
+        """
+        found = quantity_named("rank.spectrum").function(*self._sampled(self.partition == "indicator"))
+        return torch.as_tensor(found).flatten().sort(descending=True).values
+
+    def _sampled(self, blocks: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features at Gauss–Legendre nodes and their weights; (m, N, J) cell by cell if ``blocks``, else (N, mJ)."""
         nodes = max(8, math.ceil((2 * self.count) ** (1 / self.dim)))
-        if self.partition == "indicator" and options.get("mode", "absolute") == "absolute":
-            zero = (0,) * self.dim
-            local, weights = gauss_legendre(-1.0, 1.0, nodes, self.dim)
-            blocks = [self.local(center + local * self.radii, i, zero) for i, center in enumerate(self.centers)]
-            return int(rank(torch.stack(blocks), weights * self.radii.prod(), eps=eps, **options).sum())
-        points, weights = self.quadrature(nodes)
-        return int(rank(self(points), weights, eps=eps, **options))
+        if not blocks:
+            points, weights = self.quadrature(nodes)
+            return self(points), weights
+        local, weights = gauss_legendre(-1.0, 1.0, nodes, self.dim)
+        cells = [self.local(center + local * self.radii, i, (0,) * self.dim) for i, center in enumerate(self.centers)]
+        return torch.stack(cells), weights * self.radii.prod()
 
     def __repr__(self) -> str:
         cells, name = " × ".join(map(str, self.cells)), activation_name(self.activation)
@@ -232,7 +244,7 @@ def _check(cells: Sequence[int], dim: int, count: int, R: float, partition: str)
         raise ArgumentError(f"subdomains must be a positive integer, or one per axis ({dim}), got {tuple(cells)}")
     if not isinstance(count, Integral) or count < 1:
         raise ArgumentError(f"count must be a positive integer (neurons per subdomain), got {count!r}")
-    if not (R > 0 and math.isfinite(R)):
-        raise ArgumentError(f"R must be positive and finite, got {R}")
+    if not (isinstance(R, Real) and R > 0 and math.isfinite(R)):
+        raise ArgumentError(f"R must be a positive and finite number, got {R!r}")
     if partition not in ("indicator", "smooth"):
         raise ArgumentError(f"partition must be 'indicator' or 'smooth', got {partition!r}")

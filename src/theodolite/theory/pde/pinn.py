@@ -78,7 +78,7 @@ class PINN:
     ) -> None:
         self.problem = problem
         self.single = isinstance(net, nn.Module)
-        self.nets = [net] if isinstance(net, nn.Module) else list(net)
+        self.nets = [net] if isinstance(net, (nn.Module, str)) or not isinstance(net, Iterable) else list(net)
         self._check_nets()
         first = next(self.nets[0].parameters())
         self.dtype, self.device = first.dtype, first.device
@@ -107,12 +107,18 @@ class PINN:
     # -- what is trained on what ----------------------------------------------------------------------------------------
 
     def _check_nets(self) -> None:
-        shapes = [{name: p.shape for name, p in net.named_parameters()} for net in self.nets]
+        modules = all(isinstance(net, nn.Module) for net in self.nets)
+        shapes = [{name: p.shape for name, p in net.named_parameters()} for net in self.nets] if modules else []
         if not shapes or not shapes[0] or any(s != shapes[0] for s in shapes):
             raise ArgumentError("net must be a module with parameters, or a list of modules of one shape")
         weight = next(self.nets[0].parameters())
-        with torch.no_grad():
-            out = self.nets[0](self.problem.box.mean(1).to(weight)[None])
+        try:
+            with torch.no_grad():
+                out = self.nets[0](self.problem.box.mean(1).to(weight)[None])
+        except RuntimeError as error:
+            raise ArgumentError(
+                f"net must map (N, {self.problem.dim}) to (N, 1), but failed on one point of shape (1, {self.problem.dim}): {error}"
+            ) from error
         if tuple(out.shape) != (1, 1):
             raise ArgumentError(f"net must map (N, {self.problem.dim}) to (N, 1), but one point gave shape {tuple(out.shape)}")
 
@@ -162,7 +168,13 @@ class PINN:
                     "functools.partial(torch.optim.Adam, lr=1e-3)"
                 )
             return given
-        return given(self.parameters.values())
+        found = given(self.parameters.values()) if callable(given) else given
+        if not isinstance(found, torch.optim.Optimizer):
+            raise ArgumentError(
+                "optimizer must be an optimiser of the parameters of net, or a function parameters -> optimizer such as "
+                f"functools.partial(torch.optim.Adam, lr=1e-3), got {given!r}"
+            )
+        return found
 
     # -- the loss -------------------------------------------------------------------------------------------------------
 

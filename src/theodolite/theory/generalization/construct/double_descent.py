@@ -9,7 +9,7 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError
 from theodolite.maths.nestedleastsquares import nested_least_squares
-from theodolite.theory.generalization.predict.labelled import like, positive
+from theodolite.theory.generalization.predict.labelled import like
 
 __all__ = ["DoubleDescent", "double_descent"]
 
@@ -84,7 +84,7 @@ def double_descent(
     if len(train) != len(targets):
         raise ArgumentError(f"features and y must have one row per sample, got {len(train)} and {len(targets)} rows")
     order = _widths(widths, train.shape[1])
-    penalty = positive(ridge, "ridge") if ridge != 0 else 0.0
+    penalty = _penalty(ridge)
     test = _test_set(test_features, test_y, train, targets)
     real = not np.iscomplexobj(targets)
     rows: dict[int, tuple[float, float, float, int, float]] = {}
@@ -99,6 +99,16 @@ def double_descent(
     if test is None:
         test_mse_ = error = None
     return DoubleDescent(like(np.array(order), *given), train_mse, test_mse_, norm, rank, error)
+
+
+def _penalty(ridge: Any) -> float:
+    try:
+        number = float(ridge)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"ridge must be a number, got {ridge!r}") from None
+    if not (number >= 0 and np.isfinite(number)):
+        raise ArgumentError(f"ridge must be at least 0 and finite, got {ridge!r}; 0 is least squares of least norm")
+    return number
 
 
 def _errors(prediction: np.ndarray, targets: np.ndarray, real: bool) -> tuple[float, float]:

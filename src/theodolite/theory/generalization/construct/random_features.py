@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from theodolite.core.errors import ArgumentError, unknown
@@ -91,7 +92,7 @@ def random_features(
 
     if kind not in _FEATURES:
         raise unknown("kind of random features", kind, _FEATURES)
-    if isinstance(count, bool) or int(count) != count or count < 1:
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
         raise ArgumentError(f"count must be a whole number of at least 1, got {count!r}")
     scale = positive(scale, "scale")
     points = torch.as_tensor(as_matrix(x, "x"))

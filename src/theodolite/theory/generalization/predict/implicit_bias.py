@@ -10,7 +10,7 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteWarning
 from theodolite.theory.generalization.predict.labelled import as_matrix, folded, like, positive
-from theodolite.theory.generalization.predict.max_margin import max_margin
+from theodolite.theory.generalization.predict.max_margin import folded_margin
 
 __all__ = ["ImplicitBias", "implicit_bias_constants"]
 
@@ -70,7 +70,7 @@ def implicit_bias_constants(x: Any, y: Any, learning_rate: float, w0: Any = None
     Warns:
         TheodoliteWarning: the support vectors do not span the data.
 
-    Cost: that of `max_margin`, and O(|S| d²) per Newton step.
+    Cost: that of `theodolite.theory.generalization.max_margin`, and O(|S| d²) per Newton step.
 
     Reference: soudry2018 Thm 3, Thm 4 (for the rates), §5 for their proof; the constants follow from its Eq. 5.
 
@@ -84,7 +84,7 @@ def implicit_bias_constants(x: Any, y: Any, learning_rate: float, w0: Any = None
     start = np.zeros(z.shape[1]) if w0 is None else as_matrix(w0, "w0", ndim=1)
     if len(start) != z.shape[1]:
         raise ArgumentError(f"w0 must have one entry per coordinate of x ({z.shape[1]}), got {len(start)}")
-    svm = max_margin(z, np.ones(len(z)))
+    svm = folded_margin(z, z, np.asarray(y.tolist() if hasattr(y, "tolist") else y))
     w_hat, support = svm.w, z[svm.support]
     basis = _span(support)
     inner = _fixed_point(support @ basis, w_hat @ basis, eta)

@@ -29,20 +29,20 @@ def sup_margin(x: Any, y: Any) -> Any:
 
     Raises:
         NotSeparableError: with a certificate.
-        ArgumentError: bad data.
+        ArgumentError: bad data, or one class only.
 
     Cost: one linear program with d + 1 variables and N + 2d constraints.
 
     Reference: zhang2024adam.
 
     Example:
-        >>> sup_margin([[1.0, 0.3], [0.2, 1.5]], [1, 1]).round(6).tolist()
+        >>> sup_margin([[1.0, 0.3], [-0.2, -1.5]], [1, -1]).round(6).tolist()
         [0.769231, 0.769231]
     """
     from scipy.optimize import linprog
 
     z = folded(x, y)
-    max_margin(x, y)  # refuses data that are not separable, with their certificate
+    max_margin(x, y)  # refuses data that are not separable, with their certificate, and a single class
     n, d = z.shape
     eye = np.eye(d)
     bounds = np.block([[-z, np.zeros((n, 1))], [eye, -np.ones((d, 1))], [-eye, -np.ones((d, 1))]])

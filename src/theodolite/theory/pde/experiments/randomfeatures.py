@@ -57,17 +57,19 @@ class RfmVsElm(Experiment):
 
         from theodolite.theory.pde.features import RandomFeatures
         from theodolite.theory.pde.problems import FUNCTIONS
-        from theodolite.theory.pde.solve import fit
+        from theodolite.theory.pde.solve import fits
 
         dims = ("function", "activation", "R", "scheme", "seed")
         coords: dict[str, Any] = dict(zip(dims, (self.functions, self.activations, self.R, SCHEMES, self.seeds), strict=True))
         shape = [len(values) for values in coords.values()]
         error, size, ranks = np.empty(shape), np.empty(shape), np.empty([*shape, len(self.eps)], dtype=int)
-        known: dict[tuple[object, ...], list[int]] = {}
-        cells = list(itertools.product(*(range(n) for n in shape)))
-        for cell in progress(cells, "random features"):
-            name, act, bandwidth, scheme, seed = (values[i] for values, i in zip(coords.values(), cell, strict=True))
-            function, domain = FUNCTIONS[name]
+        # The features know their domain, not the function: functions on one domain share factorisation and spectrum.
+        domains: dict[Any, list[int]] = {}
+        for i, name in enumerate(self.functions):
+            domains.setdefault(FUNCTIONS[name][1], []).append(i)
+        cells = [(domain, *rest) for domain in domains for rest in itertools.product(*(range(n) for n in shape[1:]))]
+        for domain, *cell in progress(cells, "random features"):
+            act, bandwidth, scheme, seed = (coords[dim][i] for dim, i in zip(dims[1:], cell, strict=True))
             m = self.subdomains if scheme == "rfm" else 1
             features = RandomFeatures(
                 domain,
@@ -77,12 +79,12 @@ class RfmVsElm(Experiment):
                 R=bandwidth * self.subdomains if scheme == "elm matched" else bandwidth,
                 generator=generator(seed, "pde.rfm_vs_elm", scheme),
             )
-            solution = fit(function, features, points=self.points)
-            error[cell], size[cell] = solution.error, float(solution.coefficients.abs().max())
-            key = (domain, act, bandwidth, scheme, seed)  # the features do not know the function
-            if key not in known:
-                known[key] = [features.epsilon_rank(eps) for eps in self.eps]
-            ranks[cell] = known[key]
+            functions = [FUNCTIONS[self.functions[i]][0] for i in domains[domain]]
+            spectrum = features.spectrum()
+            for i, solution in zip(domains[domain], fits(functions, features, points=self.points), strict=True):
+                where = (i, *cell)
+                error[where], size[where] = solution.error, float(solution.coefficients.abs().max())
+                ranks[where] = [int((spectrum > eps).sum()) for eps in self.eps]
         return xr.Dataset(
             {
                 "error": (dims, error, {"description": "relative L² error of the fit"}),
