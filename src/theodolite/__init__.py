@@ -16,6 +16,7 @@ _FACE = {
     "diagnose": "theodolite.report.diagnose:diagnose",
     "compare": "theodolite.report.compare:compare",
     "track": "theodolite.train.track:track",
+    "adapters": "theodolite.train.adapters",
     "every": "theodolite.core.schedule:every",
     "log_spaced": "theodolite.core.schedule:log_spaced",
     "Lens": "theodolite.lens:Lens",

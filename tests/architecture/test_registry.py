@@ -61,6 +61,7 @@ def example(quantity, seed):
         "weights": draw(n, fan_in),
         "initial_weights": draw(n, fan_in),
         "outgoing": draw(outputs, n),
+        "reading": draw(outputs, n).abs(),
         "amplitudes": draw(n).abs(),
         "sample_weights": torch.full((samples,), 1 / samples, dtype=torch.float64),
         "outputs": draw(samples, outputs),

@@ -186,7 +186,7 @@ def test_check_fails_on_named_verdicts(model_file, capsys):
     np.savez("d.npz", x=np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
     assert main(["check", "flat.py:make", "--data", "d.npz", "--fail-on", "chaotic,rank-collapse"]) == 1
     assert "rank.epsilon_rank" in capsys.readouterr().err
-    assert main(["check", "flat.py:make", "--data", "d.npz", "--fail-on", "surely-not"]) == 0
+    assert main(["check", "flat.py:make", "--data", "d.npz", "--fail-on", "surely-not"]) == 2
     assert main(["check", "flat.py:make", "--data", "d.npz", "--fail-on", ","]) == 1
 
 

@@ -183,3 +183,17 @@ def test_frozen_restores_everything():
     assert net[0].weight.grad is gradient
     assert not net[0]._forward_hooks
     assert torch.equal(rng, torch.random.get_rng_state())
+
+
+def test_activations_compare_by_function_and_constants():
+    net = nn.Sequential(nn.LeakyReLU(0.1), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2), nn.Hardtanh(), nn.PReLU(3))
+    first, again, other, *_, prelu = (node.activation for node in trace(net, torch.randn(2, 3)) if node.kind == "elementwise")
+    assert first == again
+    assert hash(first) == hash(again)
+    assert first != other
+    x = torch.tensor([-2.0, 1.0], dtype=torch.float64)
+    assert prelu(x).tolist() == [-0.5, 1.0]  # of another shape and precision: the slopes are all the same
+    gelu = nn.Sequential(*(type("Swish", (nn.Module,), {"forward": lambda self, x: x * torch.sigmoid(x)})() for _ in range(2)))
+    one, two = (node.activation for node in trace(gelu, torch.randn(2, 3)) if node.kind == "elementwise")
+    assert one == two
+    assert hash(one) == hash(two)

@@ -58,8 +58,16 @@ class Observation:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict in a word or two, advice in a sentence, and how serious it is: ``good``, ``note`` or ``bad``."""
+    """What a number means.
+
+    Attributes:
+        verdict: a word or two.
+        advice: what it means and what to do, in a sentence; empty where there is nothing to say.
+        level: ``good``, ``note`` or ``bad``.
+        severity: orders judgements of one level, and finds the worst layer of a quantity; larger is more serious.
+    """
 
     verdict: str
     advice: str = ""
     level: str = "note"
+    severity: float = 0.0

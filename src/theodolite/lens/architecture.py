@@ -64,13 +64,19 @@ class Architecture:
         """The layers that an activation follows."""
         return tuple(layer for layer in self.layers if layer.activation is not None)
 
-    def facts(self, name: str | None = None) -> dict[str, Any]:
-        """Arguments for predictions: of the affine layer or activation ``name``, or of the middle hidden layer.
+    def at(self, node: int | None) -> AffineLayer | None:
+        """The affine layer at index ``node`` of the graph, if there is one."""
+        return next((layer for layer in self.layers if layer.node == node), None)
 
-        Keys: ``activation, sigma_w2, sigma_b2, width, fan_in, depth``; empty when there is no hidden layer.
+    def facts(self, name: str | None = None) -> dict[str, Any]:
+        """Arguments for predictions: of the affine layer or activation ``name``; without a name, of the middle hidden layer.
+
+        Keys: ``activation, sigma_w2, sigma_b2, width, fan_in, depth``; empty when there is no such layer.
         """
-        named = [layer for layer in self.layers if name is not None and name in (layer.name, layer.follower)]
-        chosen = named[0] if named else (self.hidden[len(self.hidden) // 2] if self.hidden else None)
+        if name is not None:
+            chosen = next((layer for layer in self.layers if name in (layer.name, layer.follower)), None)
+        else:
+            chosen = self.hidden[len(self.hidden) // 2] if self.hidden else None
         if chosen is None:
             return {}
         return {
@@ -100,11 +106,8 @@ def _has_weight(node: Node) -> bool:
 
 
 def _affine_layer(graph: Graph, node: Node) -> AffineLayer:
-    weight = node.weight.detach()
-    rows = weight if node.label != "matmul" else weight.mT  # x @ W stores (in, out)
-    transposed = node.label.startswith("conv_transpose")
-    fan_in = int(rows[0].numel()) if not transposed else int(rows.numel() // rows.shape[1])
-    width = int(rows.shape[1] if transposed else rows.shape[0])
+    rows = node.rows.detach()
+    fan_in, width = int(rows[0].numel()), int(rows.shape[0])
     bias = node.bias
     follower = activation_after(graph, node.index)
     return AffineLayer(
@@ -112,7 +115,8 @@ def _affine_layer(graph: Graph, node: Node) -> AffineLayer:
         node=node.index,
         fan_in=fan_in,
         width=width,
-        sigma_w2=float((rows.double() ** 2).mean()) * fan_in,
+        # Accumulated in float64 without a copy of the weight in it, which an embedding's read-out would feel.
+        sigma_w2=float(torch.linalg.vector_norm(rows, dtype=torch.float64)) ** 2 / rows.numel() * fan_in,
         sigma_b2=0.0 if bias is None else float((bias.detach().double() ** 2).mean()),
         activation=None if follower is None else follower.activation,
         activation_name="linear" if follower is None else follower.label,

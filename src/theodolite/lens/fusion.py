@@ -9,15 +9,16 @@ from typing import Any
 import torch
 
 from theodolite.lens.graph import Graph, Node, Ref
+from theodolite.lens.pointwise import signature
 
 __all__ = ["Composition", "fuse_elementwise"]
 
 _POINTWISE = ("elementwise", "add", "multiply")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Composition:
-    """A chain of pointwise nodes as a function of one tensor."""
+    """A chain of pointwise nodes as a function of one tensor; compares equal for the same chain with the same constants."""
 
     nodes: tuple[Node, ...]
     source: int
@@ -28,6 +29,15 @@ class Composition:
         for node in self.nodes:
             values[node.index] = node.apply(values)
         return values[self.nodes[-1].index]
+
+    def _signature(self) -> tuple[Any, ...]:
+        return tuple((node.index - self.source, signature(node, self.source)) for node in self.nodes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Composition) and self._signature() == other._signature()
+
+    def __hash__(self) -> int:
+        return hash(self._signature())
 
 
 def fuse_elementwise(graph: Graph) -> Graph:

@@ -21,6 +21,11 @@ from theodolite.lens.kinds import IN_PLACE, KIND_OF, KINDS
 
 __all__ = ["KINDS", "Graph", "Node", "Ref", "tensors_in", "trace"]
 
+#: Affine operations whose arguments are (bias, x, W), and all whose weight is stored (in, out).
+BIAS_FIRST = ("addmm", "baddbmm")
+PRODUCTS = (*BIAS_FIRST, "matmul", "mm", "__matmul__")
+
+
 @dataclass(frozen=True)
 class Ref:
     """A reference to the value of node ``index`` (or to part ``item`` of a tuple that it returned)."""
@@ -83,39 +88,39 @@ class Node:
         """
         if self.kind != "elementwise":
             raise UnsupportedError(f"node {self.name!r} is of kind {self.kind!r}, not elementwise")
+        from theodolite.lens.pointwise import Activation
+
         (parent,) = self.parents
         return Activation(self, parent)
 
     @property
     def weight(self) -> torch.Tensor:
-        """The weight of an affine node, as stored: ``(out, in, …)``, or (in, out) for products ``x @ W``."""
-        tensors = [a for a in (*self.args, *self.kwargs.values()) if isinstance(a, torch.Tensor)]
+        """The weight of an affine node, as stored: ``(out, in, …)``, or (in, out) for products ``x @ W``; `rows` has neurons first."""
+        tensors = self._constants
         if self.kind not in ("affine", "embedding") or not tensors:
             raise UnsupportedError(f"node {self.name!r} ({self.label}) has no weight")
-        return self.kwargs.get("weight", tensors[0])
+        return self.kwargs.get("weight", tensors[-1 if self.label in BIAS_FIRST else 0])
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """The weight of an affine node with one neuron per row: (out, in, …)."""
+        if self.label in PRODUCTS:
+            return self.weight.mT
+        return self.weight.transpose(0, 1) if self.label.startswith("conv_transpose") else self.weight
 
     @property
     def bias(self) -> torch.Tensor | None:
         """The bias of an affine node, or None."""
         if "bias" in self.kwargs:
             return self.kwargs["bias"]
-        tensors = [a for a in self.args if isinstance(a, torch.Tensor)]
-        return tensors[1] if self.kind == "affine" and len(tensors) > 1 else None
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An elementwise node as a callable; compares equal for the same function with the same constants."""
-
-    node: Node
-    parent: int
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self.node.apply({self.parent: x})
+        tensors = self._constants
+        if self.kind != "affine" or len(tensors) < 2:
+            return None
+        return tensors[0 if self.label in BIAS_FIRST else 1]
 
     @property
-    def __name__(self) -> str:
-        return self.node.label
+    def _constants(self) -> list[torch.Tensor]:
+        return [a for a in (*self.args, *self.kwargs.values()) if isinstance(a, torch.Tensor)]
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,12 @@ class Graph:
     def children(self, index: int) -> tuple[int, ...]:
         """Indices of the nodes that read node ``index``."""
         return tuple(n.index for n in self.nodes if index in n.parents)
+
+    @property
+    def plain(self) -> bool:
+        """Whether only affine layers, activations, dropout and reshapes act on the signal: no norm, pool, branch, gate or attention."""
+        plain = ("input", "affine", "elementwise", "dropout", "reshape")
+        return all(node.kind in plain and len(node.parents) <= 1 for node in self.nodes)
 
     def unknown(self) -> tuple[Node, ...]:
         """The operations that the tracer does not know."""

@@ -124,15 +124,12 @@ def sample_matrix(value: torch.Tensor, channel_axis: int) -> torch.Tensor:
     return value.movedim(channel_axis, -1).reshape(-1, value.shape[channel_axis])
 
 
-def outgoing_matrix(weight: torch.Tensor, neurons: int, label: str) -> torch.Tensor:
-    """The weights by which an affine node reads ``neurons`` features, as (K, neurons); kernel positions count as outputs.
+def outgoing_matrix(rows: torch.Tensor, neurons: int) -> torch.Tensor:
+    """The weights ``rows`` by which an affine node reads ``neurons`` features, as (K, neurons); kernel positions count as outputs.
 
     Raises:
         UnsupportedError: the next layer's inputs are not a multiple of the neurons (grouped convolutions and the like).
     """
-    rows = weight.mT if label == "matmul" else weight
-    if label.startswith("conv_transpose"):
-        rows = rows.transpose(0, 1)
     fan = rows.shape[1]
     if fan % neurons:
         raise UnsupportedError(f"the next layer reads {fan} inputs, which is not a multiple of the layer's {neurons} neurons")

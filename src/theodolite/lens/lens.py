@@ -15,11 +15,30 @@ from theodolite.core.needs import NEEDS
 from theodolite.lens import inputs
 from theodolite.lens.architecture import Architecture, read_architecture
 from theodolite.lens.frozen import frozen
-from theodolite.lens.graph import Graph, trace
+from theodolite.lens.graph import Graph, tensors_in, trace
 from theodolite.lens.layers import Layer, choose_layers, outgoing_matrix, sample_matrix
 from theodolite.lens.replay import replay
 
 __all__ = ["Lens"]
+
+
+class FirstTensor(nn.Module):
+    """A view of a model that returns a structure: the first tensor among its outputs, such as the logits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The first tensor that the model returns.
+
+        Raises:
+            UnsupportedError: there is none.
+        """
+        for tensor in tensors_in(self.model(*args, **kwargs)):
+            return tensor
+        raise UnsupportedError("the model returned no tensor")
 
 
 class Lens:
@@ -219,11 +238,7 @@ class Lens:
         if index is None:
             raise UnsupportedError(f"layer {layer!r} is not fed by one affine operation, so it has no incoming weights")
         node = self.graph[index]
-        weight = node.weight.detach()
-        rows = weight.mT if node.label == "matmul" else weight
-        if node.label.startswith("conv_transpose"):
-            rows = rows.transpose(0, 1)
-        flat = rows.reshape(rows.shape[0], -1)
+        flat = node.rows.detach().flatten(1)
         bias = node.bias
         return (flat if bias is None else torch.cat([flat, bias.detach()[:, None]], 1)).clone()
 
@@ -231,8 +246,14 @@ class Lens:
         index = self._layers[layer].outgoing
         if index is None:
             raise UnsupportedError(f"layer {layer!r} is not read by one affine operation, so it has no outgoing weights")
-        node = self.graph[index]
-        return outgoing_matrix(node.weight.detach(), self.features[layer].shape[1], node.label).clone()
+        return outgoing_matrix(self.graph[index].rows.detach(), self.features[layer].shape[1]).clone()
+
+    def _show_reading(self, layer: str) -> torch.Tensor:
+        outgoing = self._show_outgoing(layer)
+        reader = self.architecture.at(self._layers[layer].outgoing)
+        assert reader is not None
+        # Rows of ``outgoing`` are (neuron, position), neurons varying slowest.
+        return outgoing.reshape(reader.width, -1, outgoing.shape[1]).norm(dim=1)
 
     def _show_amplitudes(self, layer: str) -> torch.Tensor:
         return self._show_outgoing(layer).norm(dim=0) * self._show_weights(layer).norm(dim=1)
@@ -283,7 +304,14 @@ class Lens:
         return default_loss
 
     def _show_model(self) -> nn.Module:
-        return self.model
+        return self._single
+
+    @cached_property
+    def _single(self) -> nn.Module:
+        """The model, or where it returns a structure, a view of it that returns the first tensor in it."""
+        with frozen(self.model), torch.no_grad():
+            returned = inputs.run(self.model, self.calls[0])
+        return self.model if isinstance(returned, torch.Tensor) else FirstTensor(self.model)
 
     def _show_inputs(self) -> Any:
         if len(self.calls) > 1 or len(self.calls[0].args) != 1 or self.calls[0].kwargs:
@@ -315,17 +343,17 @@ class Lens:
     def _show_jacobian(self) -> torch.Tensor:
         from theodolite.lens.derivatives import parameter_jacobian
 
-        return parameter_jacobian(self.model, self._show_inputs())
+        return parameter_jacobian(self._single, self._show_inputs())
 
     def _show_input_jacobian(self) -> torch.Tensor:
         from theodolite.lens.derivatives import input_jacobian
 
-        return input_jacobian(self.model, self._show_inputs())
+        return input_jacobian(self._single, self._show_inputs())
 
     def _show_tangent_kernel(self) -> torch.Tensor:
         from theodolite.lens.kernel import tangent_kernel
 
-        return tangent_kernel(self.model, self._show_inputs())
+        return tangent_kernel(self._single, self._show_inputs())
 
     def __repr__(self) -> str:
         return f"Lens({type(self.model).__name__}, {self.samples} samples, layers {', '.join(self._layers)})"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from theodolite.core.errors import ArgumentError
+from theodolite.report.changes import changed, matched
 from theodolite.report.diagnose import diagnose
-from theodolite.report.report import Report
+from theodolite.report.report import SCHEMA, Report, write
 from theodolite.report.text import measured_text
 
 __all__ = ["Comparison", "compare"]
@@ -28,29 +32,59 @@ class Comparison:
     first: Report
     second: Report
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What to call the two: their classes, numbered if these are the same."""
+        names = self.first.model, self.second.model
+        return names if names[0] != names[1] else (f"{names[0]} 1", f"{names[1]} 2")
+
+    @property
+    def changes(self) -> Sequence[tuple[str, str]]:
+        """(level, sentence): the verdicts that differ."""
+        return changed(self.first, self.second)
+
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """(quantity, layer, first value, second value) of all quantities that both reports have."""
-        place = dict(zip(self.second.layers, self.first.layers, strict=False))
-        there = {(row.quantity, place.get(row.layer or "", row.layer)): row for row in self.second.rows}
-        found = []
-        for row in self.first.rows:
-            other = there.get((row.quantity, row.layer))
-            if other is not None:
-                found.append((row.quantity, row.layer or "network", measured_text(row.measured), measured_text(other.measured)))
-        return found
+        """(quantity, layer of the second, first value, second value) of all quantities that both reports have."""
+        there = matched(self.first, self.second)
+        return [
+            (row.quantity, row.layer or "network", measured_text(old.measured), measured_text(row.measured))
+            for row in self.second.rows
+            if (old := there.get((row.quantity, row.layer))) is not None
+        ]
 
     def __str__(self) -> str:
-        cells = [("quantity", "layer", self.first.model, self.second.model), *self.rows()]
+        cells = [("quantity", "layer", *self.names), *self.rows()]
         widths = [max(len(row[i]) for row in cells) for i in range(4)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-        return "\n".join([lines[0], "  ".join("─" * w for w in widths), *lines[1:]])
+        words = [sentence for _, sentence in self.changes]
+        return "\n".join([*words, *([""] if words else []), lines[0], "  ".join("─" * w for w in widths), *lines[1:]])
 
     def _repr_html_(self) -> str:
-        import html
+        from theodolite.report.html import fragment
 
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows())
-        head = "".join(f"<th>{html.escape(h)}</th>" for h in ("quantity", "layer", self.first.model, self.second.model))
-        return f"<table><tr>{head}</tr>{body}</table>"
+        return fragment(self.second, self.first, self.names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Both reports as plain JSON values."""
+        return {"schema": SCHEMA, "first": self.first.to_dict(), "second": self.second.to_dict()}
+
+    def save(self, path: str | Path, **options: Any) -> Path:
+        """Write the comparison; the suffix decides: ``.html`` (one self-contained page) or ``.json``.
+
+        Raises:
+            ArgumentError: another suffix. Nothing is written then.
+        """
+        path = Path(path)
+        if path.suffix == ".html":
+            from theodolite.report.html import page
+
+            title = options.pop("title", f"{self.names[0]} beside {self.names[1]}")
+            text = page(self.second, title, before=self.first, names=self.names, **options)
+        elif path.suffix == ".json":
+            text = json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False)
+        else:
+            raise ArgumentError(f"path must end in .html or .json, got {str(path)!r}")
+        return write(path, text)
 
 
 def compare(
@@ -71,6 +105,12 @@ def compare(
         y: targets.
         loss: ``loss(outputs, targets)``.
         quantities: names, or a mapping name -> options; default all.
+
+    Returns:
+        A `Comparison`: prints as a table, saves as HTML or JSON.
+
+    Raises:
+        ArgumentError: bad data. ModelError: a model raised. UnknownNameError: a misspelt quantity.
 
     Example:
         >>> x = torch.linspace(-1, 1, 50)[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from theodolite.core.quantity import Quantity
 from theodolite.core.registry import quantities as all_quantities
 from theodolite.core.registry import quantity_named
 from theodolite.draw.progress import progress
-from theodolite.lens import Lens
+from theodolite.lens import Lens, frozen
 from theodolite.report.report import Profile, Report, Row
 
 __all__ = ["diagnose"]
@@ -26,6 +27,12 @@ __all__ = ["diagnose"]
 EXPENSIVE = frozenset({"tangent_kernel", "jacobian", "input_jacobian", "hvp", "model"})
 #: Most samples × outputs for those.
 PROBE = 256
+#: Needs that take a backward pass per output, and the most outputs for which they are tried unasked.
+PER_OUTPUT, MOST_OUTPUTS = frozenset({"tangent_kernel", "jacobian", "input_jacobian"}), 2048
+#: Needs whose quantities compare the rows of a layer's weights, and the most weights for which they are tried unasked.
+OF_WEIGHTS, MOST_WEIGHTS = frozenset({"weights", "amplitudes"}), 1_000_000
+#: Largest matrix that a report keeps for its figures.
+MOST_ENTRIES = 100_000
 
 
 def diagnose(
@@ -60,33 +67,43 @@ def diagnose(
         [('rank.epsilon_rank', '1')]
     """
     chosen = _chosen(quantities)
-    lens = Lens(model, x, y, loss, layers=layers)
+    with frozen(model):
+        return _diagnosed(Lens(model, x, y, loss, layers=layers), chosen, explicit=quantities is not None)
+
+
+def _diagnosed(lens: Lens, chosen: Sequence[tuple[Quantity, Mapping[str, Any]]], explicit: bool) -> Report:
+    """The report of a frozen model; what was asked for by name has a row even where it cannot be measured."""
     probe = _probe(lens)
     rows: list[Row] = []
     profiles: list[Profile] = []
     skipped: dict[str, str] = {}
     for quantity, options in progress(chosen, "measuring"):
         source = probe if EXPENSIVE & set(quantity.needs) else lens
-        explicit = quantities is not None
         where: Sequence[str | None] = source.layers if quantity.level == "layer" else [None]
         for layer in where:
-            found = _measure(quantity, options, source, layer)
+            found = _measure(quantity, options, source, layer) if explicit else _affordable(quantity, options, source, layer)
             if isinstance(found, str):
                 if explicit:
-                    rows.append(_row(quantity, layer, Measurement(None, reason=found), source))
+                    rows.append(_row(quantity, options, layer, Measurement(None, reason=found), source))
                 else:
-                    skipped.setdefault(quantity.name, found)
+                    place = f"layer {layer}: " if layer is not None and layer not in found else ""
+                    skipped.setdefault(quantity.name, place + found)
+            elif isinstance(found, Profile) and found.values.size > MOST_ENTRIES:
+                shape = " × ".join(map(str, found.values.shape))
+                skipped.setdefault(
+                    quantity.name, f"its value at {layer or 'the network'} is {shape} numbers, too many for a report"
+                )
             elif isinstance(found, Profile):
                 profiles.append(found)
             else:
-                rows.append(_row(quantity, layer, found, source))
+                rows.append(_row(quantity, options, layer, found, source))
     return Report(
-        model=type(model).__name__,
+        model=type(lens.model).__name__,
         samples=lens.samples,
         layers=lens.layers,
         widths={name: int(lens.features[name].shape[1]) for name in lens.layers},
         architecture=lens.architecture,
-        rows=rows,
+        rows=_most_important_first(rows),
         profiles=profiles,
         skipped=skipped,
         unseen=tuple(f"{n.label} in {n.module or 'the root module'}" for n in lens.graph.unknown()),
@@ -126,6 +143,20 @@ def _probe(lens: Lens) -> Lens:
     return Lens(lens.model, x[:few], y, lens.loss, layers=list(lens.layers))
 
 
+def _affordable(quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: str | None) -> Measurement | Profile | str:
+    """The measurement, unless it was not asked for by name and is dear: a backward pass per output, or pairs of many long rows."""
+    incoming = None if layer is None else lens.layer(layer).incoming
+    if OF_WEIGHTS & set(quantity.needs) and incoming is not None and lens.graph[incoming].rows.numel() > MOST_WEIGHTS:
+        size = lens.graph[incoming].rows.numel()
+        return f"layer {layer} has {size:,} weights, which takes long or fills memory; ask for the quantity by name to measure it"
+    if PER_OUTPUT & set(quantity.needs) and lens.outputs.shape[1] > MOST_OUTPUTS:
+        return (
+            f"the model has {lens.outputs.shape[1]:,} outputs per sample, and this takes a backward pass for each; "
+            "wrap the model to return a few of them, or ask for the quantity by name"
+        )
+    return _measure(quantity, options, lens, layer)
+
+
 def _measure(quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: str | None) -> Measurement | Profile | str:
     """The measurement, or the reason why there is none."""
     try:
@@ -143,15 +174,28 @@ def _measure(quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: 
         number = float(value)
     except (TypeError, ValueError):
         return f"its value is a {type(value).__name__}, which is not a number"
-    return Measurement(number, _number(found.low), _number(found.high), found.censored, found.reason)
+    return replace(found, value=number, low=_number(found.low), high=_number(found.high))
 
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _row(quantity: Quantity, layer: str | None, measured: Measurement, lens: Lens) -> Row:
-    facts = _facts(lens, layer)
+def _most_important_first(rows: Sequence[Row]) -> list[Row]:
+    """Quantities with bad news first, then those with advice, a verdict, or a prediction; each keeps its layers in order."""
+
+    def rank(row: Row) -> tuple[int, float]:
+        spoken = 0 if row.judgement.level == "bad" else 1 if row.advice else 2 if row.judgement.level == "good" else 3
+        return (spoken if row.verdict or row.advice else 4), -row.judgement.severity
+
+    best: dict[str, tuple[int, float]] = {}
+    for row in rows:
+        best[row.quantity] = min(best.get(row.quantity, (9, 0.0)), rank(row))
+    return sorted(rows, key=lambda row: best[row.quantity])
+
+
+def _row(quantity: Quantity, options: Mapping[str, Any], layer: str | None, measured: Measurement, lens: Lens) -> Row:
+    facts = _facts(quantity, options, lens, layer)
     prediction = None if measured.value is None else _prediction(quantity, facts)
     judgement = _judge(quantity, measured, prediction, facts)
     return Row(
@@ -166,19 +210,22 @@ def _row(quantity: Quantity, layer: str | None, measured: Measurement, lens: Len
     )
 
 
-def _facts(lens: Lens, layer: str | None) -> dict[str, Any]:
-    """What a prediction or a judge may ask for, from the architecture and the data."""
-    facts = lens.architecture.facts(layer)
-    facts["samples"] = lens.samples
+def _facts(quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: str | None) -> dict[str, Any]:
+    """What a prediction or a judge may ask for, from the options, the architecture and the data."""
+    facts = dict(quantity.options) | dict(options) | lens.architecture.facts(layer)
+    facts |= {"samples": lens.samples, "plain": lens.graph.plain}
     if layer is not None:
         facts |= {"layer": layer, "width": int(lens.features[layer].shape[1])}
+        reader = lens.architecture.at(lens.layer(layer).outgoing)
+        if reader is not None and "reading" in quantity.needs:  # it is about the weights behind the activation
+            facts |= {"readers": reader.width, "sigma_w2": reader.sigma_w2, "sigma_b2": reader.sigma_b2}
     return facts
 
 
 def _prediction(quantity: Quantity, facts: Mapping[str, Any]) -> float | None:
     """The theory's value, when its required parameters can be filled from the facts."""
     predict = quantity.prediction()
-    if predict is None:
+    if predict is None or not facts["plain"]:  # the recursions are those of affine layers and activations
         return None
     parameters = inspect.signature(predict).parameters.values()
     required = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]

@@ -1,9 +1,11 @@
-"""A report as one self-contained page: words first, then the table, the figures, and how each number was computed."""
+"""A report as one self-contained page: words first, then the tables, the figures, and how each number was computed."""
 
 from __future__ import annotations
 
+import functools
 import html
 import inspect
+import json
 import re
 from collections.abc import Sequence
 from importlib import resources
@@ -12,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from theodolite.core.reference import described
 from theodolite.core.registry import quantity_named
-from theodolite.report.text import measured_text
+from theodolite.report.changes import changed
+from theodolite.report.grid import tables
+from theodolite.report.panels import Panel, live, static
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from theodolite.report.report import Report, Row
+    from theodolite.report.report import Report
 
 __all__ = ["Section", "fragment", "page", "svg"]
 
@@ -25,48 +29,58 @@ __all__ = ["Section", "fragment", "page", "svg"]
 Section = tuple[str, str, Sequence["Figure"]]
 
 
-def page(report: Report, title: str | None = None, sections: Sequence[Section] = (), before: Report | None = None) -> str:
-    """The whole page.
+def page(
+    report: Report,
+    title: str | None = None,
+    sections: Sequence[Section] = (),
+    before: Report | None = None,
+    names: tuple[str, str] = ("before", "after"),
+    interactive: bool = True,
+) -> str:
+    """The whole page. It makes no network request, and shows static pictures in print and where scripts do not run.
 
     Args:
         report: what to show.
         title: heading; default the model's name.
         sections: more sections (heading, paragraph, figures), shown before the method notes.
-        before: a report of the same model at another time, shown beside the measurements.
+        before: a report of the same model at another time, or of another model, shown beside the measurements.
+        names: what to call ``before`` and ``report``.
+        interactive: inline plotly (1.5 MB) for figures that can be zoomed and read off.
     """
     from theodolite.report.pictures import pictures
 
     title = title or f"Diagnosis of {report.model}"
+    panels = pictures(report, before, names)
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p class=lead>{report.samples:,} samples · {len(report.layers)} observed layers · {_widths(report)}</p>",
-        _summary(report),
+        f"<p class=lead>{report.samples:,} samples · {_counted(len(report.layers), 'observed layer')} · {_widths(report)}</p>",
+        _words(report, before, names),
         "<h2>Measurements</h2>",
-        _table(report, before),
+        tables(report, before, names),
         _unmeasured(report),
     ]
-    drawn = pictures(report)
-    if drawn:
-        body.append("<h2>Pictures</h2><div class=figures>")
-        body += [f"<figure>{svg(figure)}<figcaption>{html.escape(caption)}</figcaption></figure>" for caption, figure in drawn]
-        body.append("</div>")
+    if panels:
+        body += ["<h2>Figures</h2>", "<div class=figures>", *(_figure(panel, i) for i, panel in enumerate(panels)), "</div>"]
     for heading, paragraph, figures in sections:
         body.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(paragraph)}</p><div class=figures>")
         body += [f"<figure>{svg(figure)}</figure>" for figure in figures]
         body.append("</div>")
     body += ["<h2>The network as it was read</h2>", f"<pre>{html.escape(str(report.architecture))}</pre>", _methods(report)]
-    style = resources.files("theodolite.report").joinpath("report.css").read_text(encoding="utf-8")
     return (
         f"<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width, initial-scale=1'>"
-        f"<title>{html.escape(title)}</title><style>{style}</style></head>\n<body><main>\n"
+        f"<title>{html.escape(title)}</title><style>{_asset('report.css')}</style></head>\n<body><main>\n"
         + "\n".join(body)
-        + "\n</main></body></html>\n"
+        + "\n</main>\n"
+        + (_scripts(panels) if interactive and panels else "")
+        + "</body></html>\n"
     )
 
 
-def fragment(report: Report) -> str:
-    """Summary and table, for notebooks."""
-    return f"<div><b>{html.escape(report.model)}</b>: {report.samples} samples{_summary(report)}{_table(report)}</div>"
+def fragment(report: Report, before: Report | None = None, names: tuple[str, str] = ("before", "after")) -> str:
+    """Summary and tables, for notebooks."""
+    style = f"<style>@scope {{ {_asset('report.css')} }}</style>"
+    head = f"<b>{html.escape(report.model)}</b>: {report.samples} samples"
+    return f"<div class=theodolite>{style}{head}{_words(report, before, names)}{tables(report, before, names)}</div>"
 
 
 def svg(figure: Figure) -> str:
@@ -84,44 +98,61 @@ def svg(figure: Figure) -> str:
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", drawn)
 
 
+@functools.cache
+def _asset(name: str) -> str:
+    return resources.files("theodolite.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _scripts(panels: Sequence[Panel]) -> str:
+    """The bundle once, the figures as JSON, and what puts the one into the other."""
+    # "<" could end the element early; "\/" is "/" in JavaScript, and keeps the bundle free of what looks like an address to fetch.
+    figures = json.dumps([live(panel) for panel in panels], allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
+    bundle = (
+        _asset("vendor/plotly-cartesian.min.js").replace("</script", "<\\/script").replace('href="https://', 'href="https:\\/\\/')
+    )
+    return (
+        f"<script type='application/json' id=theodolite-figures>{figures}</script>\n"
+        f"<script>{bundle}</script>\n<script>{_asset('live.js')}</script>\n"
+    )
+
+
+def _figure(panel: Panel, index: int) -> str:
+    caption = f"<figcaption>{html.escape(panel.caption)}</figcaption>" if panel.caption else ""
+    return f"<figure data-figure={index}><div class=static>{svg(static(panel))}</div>{caption}</figure>"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _widths(report: Report) -> str:
     sizes = " → ".join(str(report.widths[name]) for name in report.layers[:12])
     return f"widths {sizes}" + (" → …" if len(report.layers) > 12 else "")
 
 
-def _summary(report: Report) -> str:
-    if not report.summary:
+def _words(report: Report, before: Report | None, names: tuple[str, str]) -> str:
+    """The summary in words; with two reports also what changed, and the other's summary where it is of another network."""
+    if before is None:
+        return _listed(report.summary)
+    parts = []
+    differences = changed(before, report)
+    if differences:
+        parts.append(f"<h3>What changed from {html.escape(names[0])} to {html.escape(names[1])}</h3>{_listed(differences)}")
+    parts.append(f"<h3>{html.escape(names[0].capitalize())}</h3>{_listed(before.summary)}")
+    parts.append(f"<h3>{html.escape(names[1].capitalize())}</h3>{_listed(report.summary)}")
+    return "".join(parts)
+
+
+def _listed(sentences: Sequence[tuple[str, str]]) -> str:
+    if not sentences:
         return "<p class=calm>Nothing stands out: every judged quantity is in its good range.</p>"
-    items = "".join(f"<li class={level}>{html.escape(text)}</li>" for level, text in report.summary)
+    items = "".join(f"<li class={level}>{html.escape(_capital(text))}</li>" for level, text in sentences)
     return f"<ul class=summary>{items}</ul>"
 
 
-def _table(report: Report, before: Report | None = None) -> str:
-    was = {(row.quantity, row.layer): row for row in before.rows} if before is not None else {}
-    head = ["quantity", "layer", *(["before"] if before is not None else []), "measured", "theory says", "verdict"]
-    lines = ["<div class=wide><table><thead><tr>" + "".join(f"<th>{h}</th>" for h in head) + "</tr></thead><tbody>"]
-    previous = ""
-    for row in report.rows:
-        first = row.quantity != previous
-        previous = row.quantity
-        cells = [
-            f"<td class=name>{_quantity_cell(row) if first else ''}</td>",
-            f"<td>{html.escape(row.layer or 'network')}</td>",
-        ]
-        if before is not None:
-            old = was.get((row.quantity, row.layer))
-            cells.append(f"<td class=number>{measured_text(old.measured) if old else '—'}</td>")
-        reason = f" title='{html.escape(row.measured.reason, quote=True)}'" if row.measured.reason else ""
-        cells.append(f"<td class=number{reason}>{html.escape(measured_text(row.measured))}</td>")
-        cells.append(f"<td class=number>{'' if row.prediction is None else f'{row.prediction:.4g}'}</td>")
-        badge = f"<span class='badge {row.judgement.level}'>{html.escape(row.verdict)}</span>" if row.verdict else ""
-        cells.append(f"<td>{badge}</td>")
-        lines.append(f"<tr{' class=first' if first else ''}>" + "".join(cells) + "</tr>")
-    return "".join(lines) + "</tbody></table></div>"
-
-
-def _quantity_cell(row: Row) -> str:
-    return f"<a href='#{html.escape(row.quantity)}'>{html.escape(row.quantity)}</a> <i>{html.escape(row.symbol)}</i>"
+def _capital(text: str) -> str:
+    """A sentence with a capital letter, unless it begins with a dotted name."""
+    return text if "." in text.split(" ")[0] else text[:1].upper() + text[1:]
 
 
 def _unmeasured(report: Report) -> str:
@@ -134,15 +165,24 @@ def _unmeasured(report: Report) -> str:
     return "".join(parts)
 
 
+def _prose(text: str) -> str:
+    """A paragraph of a docstring: its lines joined, except indented ones, and code in code's type."""
+    return re.sub(r"(`+)(.+?)\1", r"<code>\2</code>", html.escape(re.sub(r"\n(?! )", " ", text)))
+
+
 def _methods(report: Report) -> str:
-    names = dict.fromkeys(row.quantity for row in report.rows)
+    """Formula, domain and paper of every quantity, from its own documentation."""
+    names = dict.fromkeys([*(row.quantity for row in report.rows), *(profile.quantity for profile in report.profiles)])
     items = []
     for name in names:
         quantity = quantity_named(name)
-        text = inspect.getdoc(quantity.function) or ""
+        text = (inspect.getdoc(quantity.function) or "").partition("\nArgs:")[0].partition("\n")[2].strip()
+        options = ", ".join(f"{k} = {v!r}" for k, v in quantity.options.items())
+        notes = [f"<p>{_prose(part)}</p>" for part in re.split(r"\n\s*\n", text) if part]
+        notes += [f"<p>Options: <code>{html.escape(options)}</code></p>"] if options else []
         items.append(
             f"<details id='{html.escape(name)}'><summary><code>{html.escape(name)}</code> {html.escape(quantity.summary)}</summary>"
-            f"<pre>{html.escape(text)}</pre><p class=small>{html.escape(described(quantity.reference))}</p></details>"
+            f"{''.join(notes)}<p class=small>{html.escape(described(quantity.reference))}</p></details>"
         )
     probe = (
         "<p class=small>Quantities whose cost grows with the square of the number of samples were measured on the first "
@@ -150,4 +190,4 @@ def _methods(report: Report) -> str:
         if report.probe and report.probe < report.samples
         else ""
     )
-    return "<h2>How each number was computed</h2>" + probe + "".join(items)
+    return "<h2>How each number was computed</h2><div class=methods>" + probe + "".join(items) + "</div>"

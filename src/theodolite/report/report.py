@@ -153,17 +153,14 @@ class Report:
 
     @cached_property
     def summary(self) -> tuple[tuple[str, str], ...]:
-        """(level, sentence): the advice of all rows, worst first, each once, with the layers that it is about."""
-        grouped: dict[tuple[str, str], list[str]] = {}
+        """(level, sentence): what the rows' judges say, worst first; per quantity and verdict, that of the most serious layer."""
+        grouped: dict[tuple[str, str, str], list[Row]] = {}
         for row in self.rows:
             if row.advice:
-                grouped.setdefault((row.judgement.level, row.advice), []).append(row.layer or "network")
+                grouped.setdefault((row.judgement.level, row.quantity, row.verdict), []).append(row)
         order = {"bad": 0, "note": 1, "good": 2}
-        sentences = []
-        for (level, advice), layers in sorted(grouped.items(), key=lambda item: order.get(item[0][0], 3)):
-            place = "" if layers == ["network"] else f"{'layer' if len(layers) == 1 else 'layers'} {_listed(layers)}: "
-            sentences.append((level, place + advice))
-        return tuple(sentences)
+        groups = sorted(grouped.items(), key=lambda item: order.get(item[0][0], 3))
+        return tuple((level, _sentence(rows)) for (level, _, _), rows in groups)
 
     def __str__(self) -> str:
         from theodolite.report.text import as_text
@@ -229,16 +226,34 @@ class Report:
             text = self.to_frame().to_csv(index=False)
         else:
             raise ArgumentError(f"path must end in .html, .json or .csv, got {str(path)!r}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.partial")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-        return path
+        return write(path, text)
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a whole file or none; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.partial")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+    return path
 
 
 def _strict(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def _sentence(rows: Sequence[Row]) -> str:
+    """The advice of the most serious row, with the layers that the verdict holds for."""
+    worst = max(rows, key=lambda row: row.judgement.severity)
+    if worst.layer is None:
+        return worst.advice
+    names = [str(row.layer) for row in rows]
+    place = f"{'layer' if len(names) == 1 else 'layers'} {_listed(names)}"
+    if len({row.advice for row in rows}) > 1:
+        place += f" (most of all {worst.layer})"
+    return f"{place} — {worst.advice}"
+
+
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"
+    shown = 6 if sum(map(len, names[:6])) <= 60 else 2
+    return ", ".join(names) if len(names) <= shown else f"{', '.join(names[: shown - 1])} and {len(names) - shown + 1} more"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["Run", "track"]
+__all__ = ["Run", "Sink", "track"]
+
+#: Takes the numbers of one look by flat name, and the step; may have ``close()``, called when the run ends.
+Sink: TypeAlias = Callable[[Mapping[str, float], int], object]
 
 #: Seconds between writes to the store while training goes on.
 SAVE_EVERY = 30.0
@@ -43,6 +47,7 @@ def track(
     layers: str | Sequence[str] | None = None,
     sample_weights: Any = None,
     store: str | Path | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Run:
     """Measure quantities on a fixed probe set while a foreign training loop runs; use as a context manager.
 
@@ -56,6 +61,8 @@ def track(
         layers: globs of the layers to observe; default all activations.
         sample_weights: quadrature weights of the probe inputs; default 1/N.
         store: folder to keep the record in; written every half minute, and always on leaving the block, whatever the reason.
+        sinks: trackers that get the numbers of every look as it is made: callables ``(numbers, step)``; see
+            `theodolite.train.adapters`.
 
     Returns:
         A `Run`; call ``run.step(loss=…)`` once per optimisation step.
@@ -85,17 +92,23 @@ def track(
     if folder is not None:
         check_replaceable(folder)
     lens = Lens(model, x, y, loss, layers=layers, sample_weights=sample_weights)
-    return Run(lens, chosen, as_schedule(when), folder)
+    return Run(lens, chosen, as_schedule(when), folder, sinks)
 
 
 class Run:
     """A tracked training run; see `track`. Values that cannot be measured are NaN, with the reason in ``run.reasons``."""
 
     def __init__(
-        self, lens: Lens, quantities: Sequence[tuple[Quantity, Mapping[str, Any]]], when: Schedule, store: Path | None
+        self,
+        lens: Lens,
+        quantities: Sequence[tuple[Quantity, Mapping[str, Any]]],
+        when: Schedule,
+        store: Path | None,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         self.when = when
         self.store = store
+        self.sinks = list(sinks)
         self.reasons: dict[str, str] = {}
         self.now = 0
         self._lens = lens
@@ -122,8 +135,12 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None and self.now not in self._steps:
             self._look()
-        if self.store is not None:
-            self.record.save(self.store)
+        try:
+            if self.store is not None:
+                self.record.save(self.store)
+        finally:
+            for sink in self.sinks:
+                getattr(sink, "close", lambda: None)()
 
     def step(self, **scalars: Any) -> None:
         """Note that one optimisation step was taken; look if the schedule says so.
@@ -132,17 +149,25 @@ class Run:
             scalars: numbers or 0-d tensors of this step, such as ``loss=…``; kept at every step without waiting for the device.
         """
         self.now += 1
+        self.note(**scalars)
+        if self.when(self.now):
+            self._look()
+            if self.store is not None and time.monotonic() - self._saved > SAVE_EVERY:
+                self.record.save(self.store)
+                self._saved = time.monotonic()
+
+    def note(self, **scalars: Any) -> None:
+        """Keep numbers or 0-d tensors of the present step, such as a loss that a framework reports after the step.
+
+        Raises:
+            ArgumentError: a tensor of more than one element.
+        """
         for name, value in scalars.items():
             if isinstance(value, torch.Tensor):
                 if value.numel() != 1:
                     raise ArgumentError(f"{name} must be a number or a tensor of one element, got shape {tuple(value.shape)}")
                 value = value.detach()
             self._curves.setdefault(name, []).append((self.now, value))
-        if self.when(self.now):
-            self._look()
-            if self.store is not None and time.monotonic() - self._saved > SAVE_EVERY:
-                self.record.save(self.store)
-                self._saved = time.monotonic()
 
     def _look(self) -> None:
         lens = self._lens.again(initial=self._initial) if self.now else self._lens
@@ -159,6 +184,23 @@ class Run:
         for name, value in found.items():
             self._values[name].append(value)
         self._steps.append(self.now)
+        if self.sinks:
+            numbers = self._numbers_of(found)
+            for sink in self.sinks:
+                sink(numbers, self.now)
+
+    def _numbers_of(self, found: Mapping[str, Any]) -> dict[str, float]:
+        """A look as flat names: ``quantity/layer`` or ``quantity``, with the curves noted at this step; only finite numbers."""
+        flat: dict[str, float] = {}
+        for name, values in found.items():
+            numbers = np.atleast_1d(np.asarray(_numbers(values), dtype=float))
+            layered = quantity_named(name).level == "layer"
+            places = [f"{name}/{layer}" for layer in self._lens.layers] if layered else [name]
+            flat |= dict(zip(places, numbers.tolist(), strict=True))
+        for name, curve in self._curves.items():
+            if curve[-1][0] == self.now:
+                flat[name] = float(curve[-1][1])
+        return {name: number for name, number in flat.items() if math.isfinite(number)}
 
     def _value(self, quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: str | None) -> Any:
         try:

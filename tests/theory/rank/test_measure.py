@@ -319,3 +319,16 @@ def test_weights_that_do_not_fit_the_leading_dimensions_are_named():
 def test_features_whose_squares_overflow_are_a_numerical_error():
     with pytest.raises(NumericalError, match="rescale the features"):
         td.rank.epsilon_rank(1e200 * torch.from_numpy(features()))
+
+
+def test_fewer_samples_than_neurons_by_the_small_gram_matrix():
+    rng = np.random.default_rng(3)
+    phi, w = rng.normal(size=(2, 12, 40)), rng.uniform(size=12)
+    expected = np.linalg.eigvalsh(phi.mT @ (w[:, None] * phi))[..., ::-1].clip(0)
+    np.testing.assert_allclose(td.rank.spectrum(phi, w, method="gram"), expected, atol=1e-12)
+    for eps in (1e-3, 5.0):
+        assert (td.rank.epsilon_rank(phi, w, eps=eps, allow_underdetermined=True) == (expected > eps).sum(-1)).all()
+    np.testing.assert_allclose(td.rank.stable_rank(phi, w), expected.sum(-1) / expected[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(td.rank.participation_ratio(phi, w), expected.sum(-1) ** 2 / (expected**2).sum(-1), rtol=1e-12)
+    p = np.sqrt(expected[:, :12]) / np.sqrt(expected[:, :12]).sum(-1, keepdims=True)
+    np.testing.assert_allclose(td.rank.effective_rank(phi, w), np.exp(-(p * np.log(p)).sum(-1)), rtol=1e-10)

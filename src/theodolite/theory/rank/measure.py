@@ -17,7 +17,7 @@ from theodolite.core.arrays import as_float64, as_given, check_finite
 from theodolite.core.errors import ArgumentError, TheodoliteWarning
 from theodolite.core.measurement import Judgement, Observation
 from theodolite.core.quantity import quantity
-from theodolite.maths.spectrum import SAFETY, Spectrum, gram, gram_spectrum, mass_matrix, singular_spectrum, weighted
+from theodolite.maths.spectrum import SAFETY, Spectrum, gram, gram_spectrum, mass_matrix, mass_spectrum, singular_spectrum, weighted
 
 __all__ = [
     "effective_rank",
@@ -61,7 +61,7 @@ def spectrum(features: Any, weights: Any = None, *, center: bool = False, method
     """
     phi, w, dtype = _checked(features, weights)
     scaled = weighted(phi, w, center)
-    found = gram_spectrum(gram(scaled), dtype) if method == "gram" else singular_spectrum(scaled, dtype)
+    found = mass_spectrum(scaled, dtype) if method == "gram" else singular_spectrum(scaled, dtype)
     return found.eigenvalues
 
 
@@ -97,10 +97,8 @@ def judge_epsilon_rank(seen: Observation) -> Judgement:
     at = f"ε = {seen.facts['eps']:g}" if "eps" in seen.facts else "ε"
     redundant = 1 - r / width
     if r <= max(1, width // 16):
-        advice = (
-            f"only {r} of {width} neurons are linearly independent at {at}; use rank.uniform_density_init_ or a larger weight scale"
-        )
-        return Judgement("collapsed", advice, "bad", redundant)
+        few = f"only {r} of {width} neurons are linearly independent at {at}"
+        return Judgement("collapsed", f"{few}; use rank.uniform_density_init_ or a larger weight scale", "bad", redundant)
     if r < width:
         advice = f"{width - r} of {width} neurons are redundant at {at}; rank.prune removes them with an error certificate"
         return Judgement("redundant", advice, "note", redundant)
@@ -230,7 +228,8 @@ def participation_ratio(features: Any, weights: Any = None, *, center: bool = Fa
         2.0
     """
     phi, w, _ = _checked(features, weights)
-    matrix = gram(weighted(phi, w, center))
+    scaled = weighted(phi, w, center)
+    matrix = gram(scaled.mT if scaled.shape[-2] < scaled.shape[-1] else scaled)  # of equal trace and norm
     trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
     square = (matrix**2).sum((-2, -1))
     return trace**2 / torch.where(square > 0, square, 1.0)
@@ -332,7 +331,7 @@ def _mass_matrix(phi: torch.Tensor, w: torch.Tensor | None) -> torch.Tensor:
 
 def _eigenvalues(features: Any, weights: Any, center: bool) -> torch.Tensor:
     phi, w, dtype = _checked(features, weights)
-    return gram_spectrum(gram(weighted(phi, w, center)), dtype).eigenvalues
+    return mass_spectrum(weighted(phi, w, center), dtype).eigenvalues
 
 
 def _resolved(
@@ -347,8 +346,9 @@ def _resolved(
         raise ArgumentError(f"mode must be 'absolute', 'relative' or 'function', got {mode!r}")
     if outgoing is not None and mode != "function":
         raise ArgumentError(f"outgoing weights are used by mode='function' only, got mode={mode!r}")
-    if samples < n and not allow_underdetermined:
+    if samples < n:
         check_finite(phi, "features")
+    if samples < n and not allow_underdetermined:
         raise ArgumentError(
             f"features has fewer samples than neurons, N={samples} < n={n}, so the rank is bounded by N; "
             "give more samples, or pass allow_underdetermined=True"
@@ -357,7 +357,8 @@ def _resolved(
         check_finite(phi, "features")
         phi = _output_functions(weighted(phi, w), outgoing)
         w = phi.new_ones(phi.shape[-2])  # the columns hold the weights already
-    found = gram_spectrum(_mass_matrix(phi, w), dtype)
+    wide = phi.shape[-2] < n
+    found = mass_spectrum(weighted(phi, w), dtype) if wide else gram_spectrum(_mass_matrix(phi, w), dtype)
     threshold = _threshold(found, eps, mode)
     # The Gram matrix squares the condition number: below its floor only the singular values of A itself can tell.
     if bool((threshold <= 1e3 * found.floor / SAFETY).any()):

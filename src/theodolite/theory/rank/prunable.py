@@ -89,7 +89,8 @@ def find_units(model: nn.Module, lens: Lens) -> tuple[list[Unit], dict[str, str]
     Raises:
         UnsupportedError: weights of a layer that could be cut are tied to another use.
     """
-    units, left = [], {}
+    units: list[Unit] = []
+    left: dict[str, str] = {}
     for name in lens.layers:
         found = _unit(model, lens, name)
         if isinstance(found, Unit):

@@ -15,7 +15,7 @@ from torch import nn
 
 from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError
-from theodolite.core.measurement import Measurement
+from theodolite.core.measurement import Judgement, Measurement, Observation
 from theodolite.core.quantity import quantity
 from theodolite.lens.curvature import TangentOperator
 from theodolite.lens.functional import FunctionalModel, as_inputs
@@ -87,7 +87,20 @@ def _condition(low: torch.Tensor, high: torch.Tensor, resolution: torch.Tensor) 
     )
 
 
-@quantity(symbol="κ", reference="liu2022 Def. 3", fill={"kernel": "tangent_kernel"})
+def judge_condition_number(seen: Observation) -> Judgement:
+    """How many steps of gradient descent the slowest direction takes."""
+    kappa = seen.value
+    if kappa <= 1e3 and not seen.measured.censored:
+        return Judgement("well conditioned", "", "good")
+    steps = f"{'at least ' if seen.measured.censored else ''}κ = {kappa:.1e}"
+    advice = (
+        f"the slowest direction of these targets takes of the order of κ steps of gradient descent, {steps}; a wider network, "
+        "distinct inputs, or a preconditioned optimiser shorten it"
+    )
+    return Judgement("ill conditioned", advice, "note", severity=float(np.log10(kappa)) / 16)
+
+
+@quantity(symbol="κ", reference="liu2022 Def. 3", fill={"kernel": "tangent_kernel"}, judge=judge_condition_number)
 def condition_number(kernel: Any, x: Any = None, *, memory: int | None = None) -> ConditionNumber:
     """Condition number κ = λ_max(K) / λ_min(K) of a tangent kernel, with its resolution.
 

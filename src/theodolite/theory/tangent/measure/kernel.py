@@ -17,7 +17,7 @@ from theodolite.lens.functional import FunctionalModel, ParameterChoice, as_inpu
 from theodolite.lens.kernel import tangent_kernel
 from theodolite.lens.sensitivity import Plan, cotangents
 from theodolite.lens.uses import Broadcast, Factored
-from theodolite.theory.tangent.tiles import Grid, fingerprint, run_tiles
+from theodolite.theory.tangent.tiles import fingerprint, tile_arguments
 
 __all__ = ["nngp_features", "ntk", "ntk_vector_product"]
 
@@ -74,6 +74,8 @@ def ntk(
     """
     if executor is None and out is None:
         return tangent_kernel(model, x1, x2, outputs=outputs, parameters=parameters, dtype=dtype, memory=memory)
+    from theodolite.lab import Grid, fill_grid
+
     net = FunctionalModel(model, dtype, parameters)
     first = as_inputs(x1, "x1", dtype, net.device)
     symmetric = x2 is None or x2 is x1
@@ -88,18 +90,20 @@ def ntk(
     values = [v.detach().cpu().numpy() for v in net.variables.values()]
     inputs = [part.cpu().numpy() for part in (*first, *(second or ()))]
     spec = fingerprint({"outputs": str(outputs), "parameters": list(net.variables), "dtype": str(dtype)}, *values, *inputs)
-    (result,) = run_tiles(
-        Grid(rows, columns, tile, symmetric),
+    (result,) = fill_grid(
         _tile,
-        settings,
-        first,
-        second,
-        names=("ntk",),
+        Grid(
+            (rows, columns, *tail),
+            (tile, tile),
+            symmetric,
+            dtype="<f8" if dtype == torch.float64 else "<f4",
+            names=("ntk",),
+            swapped=((2, 3),) if tail else (),
+        ),
+        arguments=tile_arguments(settings, first, second),
         executor=executor,
         out=out,
         spec=spec,
-        tail=tail,
-        dtype=np.float64 if dtype == torch.float64 else np.float32,
     )
     if out is not None:
         return result

@@ -24,7 +24,7 @@ from theodolite.theory.tangent.measure.hessian import hessian_norm
 __all__ = ["Hypothesis", "PLCertificate", "UniformConditioning", "pl_certificate", "pl_ratio", "uniform_conditioning"]
 
 
-@quantity(symbol="½‖∇L‖²/L", reference="liu2022 Def. 1", fill={"x": "inputs", "y": "labels"})
+@quantity(symbol="½‖∇L‖²/L", reference="liu2022 Def. 1", fill={"x": "inputs", "y": "targets"})
 def pl_ratio(model: nn.Module, x: Any, y: Any) -> float:
     """PL ratio ½‖∇L‖² / L for L = ½‖f − y‖², summed over samples and outputs.
 
@@ -33,7 +33,7 @@ def pl_ratio(model: nn.Module, x: Any, y: Any) -> float:
     Args:
         model: evaluated in the mode in which it stands; left as found.
         x: inputs ``(N, ...)``.
-        y: targets, one entry per output.
+        y: targets, one entry per output; a report passes class labels as one-hot rows.
 
     Returns:
         The ratio; NaN where L = 0, as 0/0 is no number.

@@ -1,0 +1,163 @@
+"""The page of a report: words first, theory beside measurement, live figures in a browser, static ones in print; two reports."""
+
+import json
+import re
+
+import pytest
+import torch
+
+import theodolite as td
+from theodolite.core.errors import ArgumentError
+from theodolite.nets import mlp
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """A tanh network before and after some training."""
+    torch.manual_seed(0)
+    split = td.data.digits(200)
+    model = mlp([64, 24, 24, 10], "tanh")
+    before = td.diagnose(model, split.x, split.y)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(model(split.x), split.y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return before, td.diagnose(model, split.x, split.y)
+
+
+@pytest.fixture(scope="module")
+def page(reports, tmp_path_factory):
+    before, after = reports
+    return after.save(tmp_path_factory.mktemp("page") / "after.html", before=before)
+
+
+def test_order_words_table_figures_methods(page):
+    text = page.read_text(encoding="utf-8")
+    places = [text.index(mark) for mark in ("class=summary", "<table class='grid", "<h2>Figures", "How each number was computed")]
+    assert places == sorted(places)
+
+
+def test_every_measured_value_and_theory_is_in_the_table(reports):
+    before, _ = reports
+    text = before._repr_html_()
+    for row in before.rows:
+        assert f"#{row.quantity}'" in text
+    predicted = [row for row in before.rows if row.prediction is not None]
+    assert predicted
+    assert all(f"theory {row.prediction:.4g}" in text for row in predicted)
+
+
+def test_every_quantity_comes_with_its_paper(reports, page):
+    text = page.read_text(encoding="utf-8")
+    methods = text[text.index("How each number was computed") :]
+    for row in reports[1].rows:
+        assert f"id='{row.quantity}'" in methods
+    assert "arXiv" in methods
+
+
+def test_before_and_after_say_what_changed(reports, page):
+    before, after = reports
+    text = page.read_text(encoding="utf-8")
+    assert "What changed from before to after" in text
+    old = {(r.quantity, r.layer): r.verdict for r in before.rows}
+    differ = {r.quantity for r in after.rows if r.verdict and old[r.quantity, r.layer] not in ("", r.verdict)}
+    assert differ
+    changes = text[text.index("What changed") : text.index("<h3>Before</h3>")]
+    assert all(name in changes for name in differ)
+
+
+def test_deep_networks_have_layers_as_rows():
+    torch.manual_seed(0)
+    report = td.diagnose(
+        mlp([4] + [12] * 9 + [1], "tanh"), torch.randn(40, 4), quantities=["rank.stable_rank", "meanfield.chi_1"]
+    )
+    text = report._repr_html_()
+    assert "grid deep" in text
+    assert text.count("<th scope=row>") == 9
+
+
+def test_comparing_two_models(tmp_path):
+    torch.manual_seed(0)
+    x = torch.randn(60, 4)
+    small, large = mlp([4, 8, 8, 1], "tanh"), mlp([4, 20, 20, 1], "relu")
+    both = td.compare(small, large, x, quantities=["rank.epsilon_rank", "meanfield.chi_1"])
+    alone = td.diagnose(large, x, quantities=["rank.epsilon_rank"])
+    assert both.second["rank.epsilon_rank"].values == alone["rank.epsilon_rank"].values
+    assert both.names == ("Sequential 1", "Sequential 2")
+    assert len(both.rows()) == 4
+    assert "Sequential 1" in str(both)
+    assert "<table" in both._repr_html_()
+    text = both.save(tmp_path / "both.html").read_text(encoding="utf-8")
+    assert "Sequential 1 beside Sequential 2" in text
+    assert set(json.loads(both.save(tmp_path / "both.json").read_text())) == {"schema", "first", "second"}
+    with pytest.raises(ArgumentError, match=r"\.html or \.json"):
+        both.save(tmp_path / "both.csv")
+
+
+def test_layers_of_other_names_are_matched_by_position():
+    torch.manual_seed(0)
+    x = torch.randn(60, 4)
+    deep = torch.nn.Sequential(torch.nn.Identity(), *mlp([4, 8, 1], "tanh"))
+    both = td.compare(mlp([4, 8, 1], "tanh"), deep, x, quantities=["rank.stable_rank"])
+    assert both.first.layers != both.second.layers
+    assert [row[:2] for row in both.rows()] == [("rank.stable_rank", both.second.layers[0])]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    from pathlib import Path
+
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no browser at {CHROMIUM}; install chromium to test the page in it")
+    with sync.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.mark.slow
+def test_in_a_browser_figures_are_live_and_nothing_is_fetched(page, browser):
+    tab = browser.new_page()
+    requests, errors = [], []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(page.as_uri())
+    figures = tab.query_selector_all("figure[data-figure]")
+    figures[0].scroll_into_view_if_needed()
+    tab.wait_for_selector("figure.live .main-svg", state="attached")
+    figures[-1].scroll_into_view_if_needed()
+    tab.wait_for_function(f"document.querySelector('figure[data-figure=\"{len(figures) - 1}\"]').classList.contains('live')")
+    assert [url for url in requests if not url.startswith("data:")] == [page.as_uri()]
+    assert errors == []
+    assert not figures[0].query_selector(".static").is_visible()
+    tab.emulate_media(media="print")
+    assert figures[0].query_selector(".static").is_visible()
+    assert not figures[0].query_selector(".plot").is_visible()
+    tab.close()
+
+
+@pytest.mark.slow
+def test_without_scripts_and_on_a_phone(page, browser):
+    tab = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 800}).new_page()
+    tab.goto(page.as_uri())
+    assert tab.locator("figure .static svg").first.is_visible()
+    tab.close()
+    phone = browser.new_page(viewport={"width": 390, "height": 800})
+    phone.goto(page.as_uri())
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    phone.close()
+
+
+def test_the_bundle_is_there_once_with_its_licence(page):
+    from importlib import resources
+
+    vendor = resources.files("theodolite.report").joinpath("vendor")
+    assert "MIT License" in vendor.joinpath("plotly-cartesian.LICENSE").read_text()
+    text = page.read_text(encoding="utf-8")
+    assert len(re.findall(r"plotly\.js \(cartesian", text)) == 1
+    assert text.count("</script>") == 3
