@@ -82,7 +82,8 @@ def test_bad_activations_are_refused_with_reasons():
     with pytest.raises(UnsupportedError, match="jumps"):
         _ = identify("hardshrink").prime
     with pytest.warns(TheodoliteWarning, match="could not be decided"):
-        identify(lambda x: torch.floor(x))
+        identify(lambda x: torch.floor(5.3 * x))
+    assert len(identify(lambda x: torch.floor(x)).jumps) > 100
 
 
 def test_a_module_is_left_as_it_was():

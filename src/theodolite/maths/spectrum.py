@@ -11,14 +11,14 @@ part of the resolution of both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from theodolite.core.errors import ArgumentError, NumericalError
 
-__all__ = ["Spectrum", "gram", "gram_spectrum", "mass_matrix", "singular_spectrum", "weighted"]
+__all__ = ["Spectrum", "gram", "gram_spectrum", "mass_matrix", "mass_spectrum", "singular_spectrum", "weighted"]
 
 #: Safety factor on the rounding model u·n·λ_1 of a symmetric eigen-solve.
 SAFETY = 8.0
@@ -111,6 +111,16 @@ def gram_spectrum(matrix: torch.Tensor, feature_dtype: torch.dtype = torch.float
         ) from error
     floor = eigenvalues[..., 0] * (SAFETY * EPS * matrix.shape[-1])
     return Spectrum(eigenvalues, _feature_error(eigenvalues, feature_dtype), floor)
+
+
+def mass_spectrum(scaled: torch.Tensor, feature_dtype: torch.dtype = torch.float64) -> Spectrum:
+    """Spectrum of AᵀA for A of shape (…, N, n) by the smaller of its two Gram matrices; zeros complete it when N < n."""
+    samples, n = scaled.shape[-2:]
+    if samples >= n:
+        return gram_spectrum(gram(scaled), feature_dtype)
+    found = gram_spectrum(gram(scaled.mT), feature_dtype)
+    zeros = scaled.new_zeros((*scaled.shape[:-2], n - samples))
+    return replace(found, eigenvalues=torch.cat([found.eigenvalues, zeros], -1))
 
 
 def singular_spectrum(scaled: torch.Tensor, feature_dtype: torch.dtype = torch.float64) -> Spectrum:

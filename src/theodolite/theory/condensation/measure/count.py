@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from theodolite.core.errors import ArgumentError
+from theodolite.core.measurement import Judgement, Measurement, Observation
 from theodolite.core.quantity import quantity
 from theodolite.theory.condensation.measure.neurons import weighted_orientations
 
@@ -23,11 +24,12 @@ LEAST_MASS = 0.02
 MOST = 2000
 
 
-@dataclass(frozen=True)
-class DirectionCount:
+@dataclass(frozen=True, repr=False)
+class DirectionCount(Measurement):
     """Directions that a layer's neurons point to. The count means something only where coverage and concentration are high.
 
     Attributes:
+        value: the number of directions; ``reason`` says so where the neurons have not condensed.
         directions: number of orientations on the sphere.
         lines: the same with opposite orientations counted once.
         mass: (directions,) share of the amplitude within two bandwidths of each, largest first; sums to ``coverage``.
@@ -37,13 +39,13 @@ class DirectionCount:
         vectors: (directions, D) the orientations.
     """
 
-    directions: int
-    lines: int
-    mass: Tensor
-    coverage: float
-    concentration: float
-    stable: bool
-    vectors: Tensor
+    directions: int = 0
+    lines: int = 0
+    mass: Any = None
+    coverage: float = 0.0
+    concentration: float = 0.0
+    stable: bool = False
+    vectors: Any = None
 
     @property
     def condensed(self) -> bool:
@@ -53,8 +55,27 @@ class DirectionCount:
     def __int__(self) -> int:
         return self.directions
 
+    def __repr__(self) -> str:
+        return (
+            f"DirectionCount(directions={self.directions}, lines={self.lines}, coverage={self.coverage:.3g}, "
+            f"concentration={self.concentration:.3g}, stable={self.stable})"
+        )
 
-@quantity(symbol="#u", reference="zhou2022", fill={"amplitudes": "amplitudes"})
+
+def judge_directions(seen: Observation) -> Judgement:
+    """Whether the neurons have condensed, and to how many directions."""
+    found, width = seen.measured, seen.facts.get("width", 0)
+    if not isinstance(found, DirectionCount) or not found.condensed or 2 * found.directions > width:
+        return Judgement("not condensed", "", "note")
+    lines = "" if found.lines == found.directions else f" ({found.lines} up to sign)"
+    advice = (
+        f"{width} neurons point to only {found.directions} directions{lines}, so the layer acts like one of about that many; "
+        "condensation.merge_neurons joins neurons of one direction"
+    )
+    return Judgement("condensed", advice, "note", severity=1 - found.directions / width)
+
+
+@quantity(symbol="#u", reference="zhou2022", fill={"amplitudes": "amplitudes"}, judge=judge_directions)
 def count_directions(weights: Tensor, amplitudes: Tensor | None = None, bandwidth_deg: float = 10) -> DirectionCount:
     """Number of directions to which neurons have condensed: modes of the amplitude-weighted density on the sphere.
 
@@ -92,7 +113,8 @@ def count_directions(weights: Tensor, amplitudes: Tensor | None = None, bandwidt
     counts = [len(_directions(points, mass, unit, share, f * h)[0]) for f in (0.5, 1.5, 2.0) if f * h <= math.pi / 3]
     nearest = (unit @ modes.mT).amax(-1) if len(modes) else torch.zeros_like(share)
     out: Any = (lambda t: t) if any(isinstance(v, Tensor) for v in (weights, amplitudes)) else (lambda t: t.cpu().numpy())
-    return DirectionCount(
+    found = DirectionCount(
+        len(modes),
         directions=len(modes),
         lines=_lines(modes, h),
         mass=out(inside),
@@ -101,6 +123,10 @@ def count_directions(weights: Tensor, amplitudes: Tensor | None = None, bandwidt
         stable=len(modes) > 0 and all(count == len(modes) for count in counts),
         vectors=out(modes),
     )
+    if found.condensed:
+        return found
+    why = f"coverage {found.coverage:.2f}, mean cosine {found.concentration:.2f}, {'' if found.stable else 'not '}stable"
+    return replace(found, reason=f"the neurons have not condensed ({why}): these are modes of a spread-out density")
 
 
 def _significant(unit: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
