@@ -7,7 +7,7 @@ export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: demo test lint docs verdicts bench clean
+.PHONY: demo test lint docs verdicts bench bench-peers clean
 demo: .venv/ok
 	$(BIN)/theodolite demo
 
@@ -24,10 +24,13 @@ docs: .venv/ok
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 verdicts: .venv/ok
-	$(BIN)/theodolite verify --scale small --into README.md
+	$(BIN)/theodolite verify --scale small --into README.md README.zh-CN.md --out docs/claims/small.json
 
 bench: .venv/ok
 	$(BIN)/python -m benchmarks
+
+bench-peers: .venv/ok
+	$(BIN)/python -m benchmarks.environments
 
 .venv/ok: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,4 +38,4 @@ bench: .venv/ok
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venvs runs

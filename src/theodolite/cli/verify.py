@@ -19,7 +19,7 @@ def run(
     topic: str | None = None,
     store: Path = Path("runs/verify"),
     out: Path | None = None,
-    into: Path | None = None,
+    into: tuple[Path, ...] = (),
 ) -> None:
     """Run the experiments, judge the claims of the literature, and print the table of verdicts. Finished records are reused.
 
@@ -29,7 +29,7 @@ def run(
         topic: only experiments of one topic.
         store: folder in which records are kept between runs.
         out: also write the table here, as .md or .json.
-        into: a Markdown file whose text between <!-- claims:begin --> and <!-- claims:end --> becomes the table of verdicts.
+        into: Markdown files whose text between <!-- claims:begin --> and <!-- claims:end --> becomes the table of verdicts.
     """
     from theodolite.report.verify import as_markdown, between_markers, verify, write
 
@@ -48,10 +48,10 @@ def run(
     if out is not None:
         write(rows, out)
         print(f"wrote {out}")
-    if into is not None:
-        text = between_markers(into.read_text(encoding="utf-8"), "claims", as_markdown(rows, evidence=False))
-        into.write_text(text, encoding="utf-8")
-        print(f"updated {into}")
+    for page in into:
+        text = between_markers(page.read_text(encoding="utf-8"), "claims", as_markdown(rows, evidence=False))
+        page.write_text(text, encoding="utf-8")
+        print(f"updated {page}")
 
 
 def main(words: Sequence[str]) -> int:
