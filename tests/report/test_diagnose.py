@@ -158,3 +158,12 @@ def test_a_quantity_that_breaks_on_the_model_costs_only_its_own_rows():
     report = td.diagnose(net, torch.randint(0, 20, (10, 6)))
     assert report["rank.epsilon_rank"].values["2"] > 0
     assert "meanfield.jacobian_singular_values" in report.skipped
+
+
+def test_reprs_are_short_and_what_is_no_module_is_named():
+    report = td.diagnose(nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), torch.randn(32, 2))
+    assert repr(report).startswith("<Report on Sequential: 1 layers, 32 samples")
+    assert len(repr(report)) < 200
+    assert repr(report["rank.epsilon_rank"]) == str(report["rank.epsilon_rank"])
+    with pytest.raises(ArgumentError, match="model must be"):
+        td.diagnose(lambda x: x, torch.randn(32, 2))

@@ -45,7 +45,12 @@ NEEDS: dict[str, Need] = {
         Need("weights", "layer", "(n, fan_in [+ 1])", "incoming weights, one row per neuron, its bias as last column"),
         Need("initial_weights", "layer", "(n, fan_in [+ 1])", "the same at the start of tracking"),
         Need("outgoing", "layer", "(K, n)", "weights by which the next affine layer reads the features"),
-        Need("reading", "layer", "(K, n)", "size of the weights by which each next neuron reads the features, all positions together"),
+        Need(
+            "reading",
+            "layer",
+            "(K, n)",
+            "size of the weights by which each next neuron reads the features, all positions together",
+        ),
         Need("amplitudes", "layer", "(n,)", "‖outgoing column‖ · ‖incoming row‖ per neuron"),
         Need("sample_weights", "network", "(N,)", "weight of each sample in integrals (1/N unless given)"),
         Need("outputs", "network", "(N, K)", "the model's outputs, flattened to one row per sample"),

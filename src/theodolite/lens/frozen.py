@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from theodolite.core.errors import ArgumentError
+
 __all__ = ["frozen"]
 
 
@@ -18,6 +20,9 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
     Hooks registered on the model inside the block are removed with it. Gradients are kept by reference, so a backward pass inside
     the block must use `torch.autograd.grad` rather than ``.backward()``.
 
+    Raises:
+        ArgumentError: ``model`` is no module.
+
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train()
         >>> with frozen(net) as still:
@@ -26,6 +31,8 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
         >>> net.training, net[1].training
         (True, True)
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     modules = list(model.modules())
     modes = [m.training for m in modules]
     hooks = [(m, m._forward_hooks.copy(), m._forward_pre_hooks.copy(), m._backward_hooks.copy()) for m in modules]

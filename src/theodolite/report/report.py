@@ -110,8 +110,10 @@ class RowsOfQuantity(tuple[Row, ...]):
     def __str__(self) -> str:
         return "\n".join(f"{row.layer or 'network':<24} {row.measured}" for row in self)
 
+    __repr__ = __str__
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Report:
     """What `theodolite.diagnose` found. Prints as a table; ``report["rank.epsilon_rank"]`` gives the rows of one quantity.
 
@@ -161,6 +163,12 @@ class Report:
         order = {"bad": 0, "note": 1, "good": 2}
         groups = sorted(grouped.items(), key=lambda item: order.get(item[0][0], 3))
         return tuple((level, _sentence(rows)) for (level, _, _), rows in groups)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Report on {self.model}: {len(self.layers)} layers, {self.samples} samples, {len(self.rows)} rows; "
+            "print(report), report[quantity], report.save('x.html')>"
+        )
 
     def __str__(self) -> str:
         from theodolite.report.text import as_text

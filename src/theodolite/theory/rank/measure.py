@@ -17,7 +17,16 @@ from theodolite.core.arrays import as_float64, as_given, check_finite
 from theodolite.core.errors import ArgumentError, TheodoliteWarning
 from theodolite.core.measurement import Judgement, Observation
 from theodolite.core.quantity import quantity
-from theodolite.maths.spectrum import SAFETY, Spectrum, gram, gram_spectrum, mass_matrix, mass_spectrum, singular_spectrum, weighted
+from theodolite.maths.spectrum import (
+    SAFETY,
+    Spectrum,
+    gram,
+    gram_spectrum,
+    mass_matrix,
+    mass_spectrum,
+    singular_spectrum,
+    weighted,
+)
 
 __all__ = [
     "effective_rank",
