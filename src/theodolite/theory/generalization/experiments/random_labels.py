@@ -79,10 +79,10 @@ class RandomLabels(Experiment):
     partial: float = 0.5
     samples: int = 1000
     test_samples: int = 797
-    hidden: tuple[int, ...] = (256,)
-    steps: int = 2000
+    hidden: tuple[int, ...] = (512,)
+    steps: int = 3000
     learning_rate: float = 1e-3
-    seeds: int = 2
+    seeds: int = 3
     per_decade: int = 8
 
     reference: ClassVar[str] = "zhang2017 Table 1, Fig. 1"
@@ -168,10 +168,10 @@ class NormGrowth(Experiment):
     """
 
     data: str = "digits"
-    samples: int = 500
+    samples: int = 1000
     test_samples: int = 797
     hidden: tuple[int, ...] = (128,)
-    steps: int = 30_000
+    steps: int = 100_000
     learning_rate: float = 0.2
     momentum: float = 0.9
     seeds: int = 2
