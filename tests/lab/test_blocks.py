@@ -3,9 +3,10 @@
 import lab_cells
 import numpy as np
 import pytest
+import zarr
 
 from theodolite.core.errors import ArgumentError, StoreError
-from theodolite.lab import Workers, fill_blocks
+from theodolite.lab import Grid, Workers, fill_blocks, fill_grid
 from theodolite.lab.storage import open_storage
 
 KERNEL = lab_cells.BlockKernel(np.random.default_rng(0).normal(size=(23, 4)))
@@ -74,3 +75,23 @@ def test_refusals(tmp_path):
             fill_blocks(KERNEL, shape, blocks, symmetric=symmetric)
     with pytest.raises(ArgumentError, match="block of shape"):
         fill_blocks(lambda i, j: np.zeros((1, 1)), (4, 4), (2, 2))
+
+
+def test_several_arrays_and_swapped_axes(tmp_path):
+    x = np.random.default_rng(1).normal(size=(7, 3))
+
+    def compute(rows, columns):
+        block = np.einsum("ia,jb->ijab", rows, columns)
+        return block, 2 * block
+
+    grid = Grid((7, 7, 3, 3), (3, 3), symmetric=True, names=("one", "two"), swapped=((2, 3),))
+    whole = np.einsum("ia,jb->ijab", x, x)
+    for out in (None, tmp_path / "folder", zarr.open_group(str(tmp_path / "group"), mode="w")):
+        one, two = fill_grid(compute, grid, arguments=lambda i, j: (x[i], x[j]), out=out)
+        np.testing.assert_array_equal(one[:], whole)
+        np.testing.assert_array_equal(two[:], 2 * whole)
+    np.testing.assert_array_equal(zarr.open_group(str(tmp_path / "folder"), mode="r")["two"][:], 2 * whole)
+    with pytest.raises(ArgumentError, match="one block per name"):
+        fill_grid(lambda i, j: compute(i, j)[0], grid, arguments=lambda i, j: (x[i], x[j]))
+    with pytest.raises(ArgumentError, match="zarr group on disk"):
+        fill_grid(compute, grid, arguments=lambda i, j: (x[i], x[j]), out=zarr.open_group(zarr.storage.MemoryStore()))

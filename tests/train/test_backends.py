@@ -10,7 +10,7 @@ from theodolite.train import Ensemble, MLPSpec
 from theodolite.train.backends import choose
 from theodolite.train.backends.fused import FusedBackend
 from theodolite.train.chunks import Layout, make_chunks
-from theodolite.train.loop import Run
+from theodolite.train.loop import Run, Task
 from theodolite.train.options import Options
 
 X = torch.linspace(-1, 1, 4)[:, None]
@@ -18,7 +18,7 @@ Y = X**2
 
 
 def chosen(spec, steps, members=1, **options):
-    return Run(Ensemble(spec, members), X, Y, steps, "mse", "sgd", 0.01, None, (), Options(**options)).backend.name
+    return Run(Ensemble(spec, members), Task(X, Y, steps), Options(**options)).backend.name
 
 
 def test_the_choice_depends_on_the_job_and_not_on_the_number_of_members():
@@ -58,9 +58,30 @@ def test_bits_that_depend_on_company_force_full_chunks(monkeypatch):
 
     monkeypatch.setattr(EagerBackend, "run", social)
     choose._SETTLED.clear()
-    backend = Run(Ensemble(MLPSpec((1, 10, 1), "relu"), 1), X, Y, 5, "mse", "sgd", 0.01, None, (), Options(check=False)).backend
+    backend = Run(Ensemble(MLPSpec((1, 10, 1), "relu"), 1), Task(X, Y, 5), Options(check=False)).backend
     choose._SETTLED.clear()
     assert backend.layout.idle is None
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_chunks_are_dense_unless_bits_depend_on_the_slot(monkeypatch, bound):
+    from theodolite.train.backends.eager import EagerBackend
+
+    run = EagerBackend.run
+
+    def placed(self, segment):
+        losses = run(self, segment)
+        slot = torch.arange(segment.params[0].shape[0], dtype=segment.params[0].dtype)
+        segment.params[0].add_(slot.reshape(-1, 1, 1), alpha=1e-9 if bound else 0.0)
+        return losses
+
+    monkeypatch.setattr(EagerBackend, "run", placed)
+    choose._SETTLED.clear()
+    backend = Run(Ensemble(MLPSpec((1, 16, 1), "relu"), 1), Task(X, Y, 5), Options(check=False)).backend
+    choose._SETTLED.clear()
+    assert backend.layout.slotted == bound
+    members = [3, 3 + backend.layout.size, 3 + 2 * backend.layout.size]
+    assert len(make_chunks(members, range(3), backend.layout)) == (3 if bound else 1)
 
 
 def test_chunks_keep_slots():

@@ -48,3 +48,10 @@ def test_evaluation_is_the_forward_pass(spec, samples):
     torch.testing.assert_close(evaluate_blocks(ensemble.model, params, ensemble.inputs(x)), want, rtol=1e-10, atol=1e-12)
     per_member = torch.stack([x, x.flip(0)])
     torch.testing.assert_close(evaluate(ensemble.model, params, per_member)[1], want[1].flip(0), rtol=1e-10, atol=1e-12)
+
+
+def test_outputs_of_a_member_do_not_depend_on_its_row():
+    spec, x = MLPSpec((1, 33, 1), "softplus"), torch.linspace(-1, 1, 301)[:, None]
+    together = Ensemble(spec, 7).forward(x)
+    for row in range(7):
+        assert torch.equal(Ensemble(spec, [row]).forward(x)[0], together[row])

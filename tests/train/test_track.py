@@ -167,11 +167,15 @@ def test_layers_of_one_shape_and_of_several_give_the_same_numbers():
     x = torch.linspace(-1, 1, 64, dtype=torch.float64)[:, None]
     for widths in ([1, 12, 12, 1], [1, 12, 9, 1]):
         net = mlp(widths, "tanh").double()
-        with td.track(net, x, quantities=["rank.epsilon_rank", "rank.stable_rank", "condensation.relative_distance"], when=[0]) as run:
+        with td.track(
+            net, x, quantities=["rank.epsilon_rank", "rank.stable_rank", "condensation.relative_distance"], when=[0]
+        ) as run:
             pass
         lens = td.Lens(net, x)
         for layer in lens.layers:
-            assert float(run.data["rank.epsilon_rank"].sel(step=0, layer=layer)) == float(td.rank.epsilon_rank(lens.features[layer]))
+            assert float(run.data["rank.epsilon_rank"].sel(step=0, layer=layer)) == float(
+                td.rank.epsilon_rank(lens.features[layer])
+            )
             measured = float(run.data["rank.stable_rank"].sel(step=0, layer=layer))
             assert measured == pytest.approx(float(td.rank.stable_rank(lens.features[layer])), rel=1e-10)
             assert float(run.data["condensation.relative_distance"].sel(step=0, layer=layer)) == 0

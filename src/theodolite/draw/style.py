@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["COLORS", "INK", "MUTED", "figure", "sequence", "style"]
+__all__ = ["COLORS", "INK", "MUTED", "figure", "legend_below", "sequence", "style", "ticks_at"]
 
 #: Categorical colours, in the order of use; distinguishable in common forms of colour blindness (after Okabe & Ito).
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#5C6670")
@@ -73,3 +73,16 @@ def sequence(count: int, cmap: str = "viridis") -> list[tuple[float, float, floa
 
     colors = mpl.colormaps[cmap]
     return [colors(0.05 + 0.8 * i / max(1, count - 1)) for i in range(count)]
+
+
+def legend_below(axis: Any, columns: int = 1, **options: Any) -> None:
+    """The legend under the axes, where it covers no data; the layout makes room for it."""
+    axis.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=columns, borderaxespad=0.0, **options)
+
+
+def ticks_at(axis: Any, values: Sequence[float] | Any, most: int = 7) -> None:
+    """Plain numbers at the measured places of a logarithmic x-axis (widths, say), at most ``most`` of them."""
+    places = sorted({float(v) for v in values})
+    step = -(-len(places) // most)
+    axis.set_xticks(places[::step], labels=[f"{v:g}" for v in places[::step]])
+    axis.set_xticks([], minor=True)

@@ -1,7 +1,7 @@
 """Sweeps: grids of experiments that resume, survive and run on a cluster."""
 
 from theodolite.lab.artefact import Artefact
-from theodolite.lab.blocks import fill_blocks
+from theodolite.lab.blocks import Grid, fill_blocks, fill_grid
 from theodolite.lab.cluster import batch_cluster, dask_executor
 from theodolite.lab.status import Failure, Plan, Status
 from theodolite.lab.sweep import Sweep
@@ -10,6 +10,7 @@ from theodolite.lab.workers import InProcess, WorkerDied, Workers
 __all__ = [
     "Artefact",
     "Failure",
+    "Grid",
     "InProcess",
     "Plan",
     "Status",
@@ -19,4 +20,5 @@ __all__ = [
     "batch_cluster",
     "dask_executor",
     "fill_blocks",
+    "fill_grid",
 ]

@@ -61,10 +61,11 @@ class Display:
                 TextColumn("tiles"),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(elapsed_when_finished=True),
+                TextColumn("{task.fields[clock]}"),
                 console=console,
             )
             self._bar.start()
-            self._task = self._bar.add_task(self._title, total=self._tiles, completed=self._done, rate="")
+            self._task = self._bar.add_task(self._title, total=self._tiles, completed=self._done, rate="", clock="left")
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -83,4 +84,4 @@ class Display:
             rate = f"{self.cells / max(time.monotonic() - self._begin, 1e-9):.3g} cells/s"
             if self.failed:
                 rate += f", [red]{self.failed} failed[/red]"
-            self._bar.update(self._task, completed=self._done, rate=rate)
+            self._bar.update(self._task, completed=self._done, rate=rate, clock="left" if self._done < self._tiles else "in all")

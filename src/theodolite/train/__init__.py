@@ -4,6 +4,7 @@
 """
 
 from theodolite.core.schedule import Schedule, every, log_spaced
+from theodolite.train.chunks import side_by_side
 from theodolite.train.ensemble import Ensemble
 from theodolite.train.initial import (
     NTK,
@@ -29,6 +30,7 @@ __all__ = [
     "Ensemble",
     "MLPSpec",
     "View",
+    "side_by_side",
     # initialisations
     "Antisymmetric",
     "Deterministic",

@@ -1,10 +1,11 @@
-"""Chunks of members: member e always sits in slot e mod C of a chunk, so that its numbers do not depend on its company.
+"""Chunks of members, laid out so that a member's numbers do not depend on its company.
 
-Batched products round differently at different alignments, and vectorised kernels in the last elements of an array. With a chunk size C
-that depends on the specification and the data alone, a slot that depends on the member's number alone, and at least one idle slot
-behind the last member, a member goes through bit-identical arithmetic whatever the size of the ensemble, whoever else is still
-alive, and whichever worker trains it. Idle slots carry a copy of the chunk's first member. That the number of slots in use does not
-matter is verified before every run (`theodolite.train.backends.choose`); where it does matter, chunks are always full.
+Batched products may round differently at different alignments, and vectorised kernels in the last elements of an array. With a chunk
+size C that depends on the specification and the data alone, a slot e mod C that depends on the member's number alone, and at least
+one idle slot behind the last member, a member goes through bit-identical arithmetic whatever the size of the ensemble, whoever else
+is still alive, and whichever worker trains it. Idle slots carry a copy of the chunk's first member. Before every run it is verified
+(`theodolite.train.backends.choose`) that the number of slots in use does not matter, else chunks are always full; and whether the
+slot itself matters: where it does not, chunks are packed densely.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Chunk", "Layout", "chunk_size", "make_chunks"]
+__all__ = ["Chunk", "Layout", "chunk_size", "make_chunks", "side_by_side"]
+
+#: Most members of a chunk.
+MOST = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Layout:
 
     Attributes:
         size: slots of a full chunk, C.
-        slotted: member e sits in slot e mod C; False for kernels that treat members one by one.
+        slotted: member e sits in slot e mod C; False where a member may sit in any slot.
         idle: idle slots behind the last member; None: all up to C, for kernels of one fixed shape.
     """
 
@@ -64,7 +68,7 @@ def chunk_size(elements_per_member: int, elements: int) -> int:
         >>> chunk_size(4000, 16384), chunk_size(10, 16384), chunk_size(10**6, 16384)
         (4, 1024, 1)
     """
-    return 1 << max(0, min(10, (elements // max(1, elements_per_member)).bit_length() - 1))
+    return min(MOST, 1 << max(0, (elements // max(1, elements_per_member)).bit_length() - 1))
 
 
 def make_chunks(members: Sequence[int], rows: Sequence[int], layout: Layout, device: torch.device | str = "cpu") -> list[Chunk]:
@@ -83,14 +87,30 @@ def make_chunks(members: Sequence[int], rows: Sequence[int], layout: Layout, dev
     chunks = []
     for chosen in _companies(members, rows, layout):
         slots = [int(members[row]) % layout.size for row in chosen] if layout.slotted else list(range(len(chosen)))
-        if not layout.slotted:
-            length = len(chosen)
-        else:
-            length = layout.size if layout.idle is None else max(slots) + 1 + layout.idle
+        length = layout.size if layout.idle is None else max(slots) + 1 + layout.idle
         source = np.full(length, chosen[0])
         source[slots] = chosen
         chunks.append(Chunk(*(torch.as_tensor(np.asarray(i), device=device) for i in (source, slots, chosen))))
     return chunks
+
+
+def side_by_side(sizes: Sequence[int]) -> list[int]:
+    """Members' numbers with which several ensembles can be trained as one, each with the bits that it has by itself.
+
+    Row j of every part sits in the slot j mod C that it has in an ensemble of its own, whatever the chunk size C.
+
+    Args:
+        sizes: number of members of each part.
+
+    Returns:
+        One number per member, part after part, for ``Ensemble(spec, members, seed=[one seed per member])``.
+
+    Example:
+        >>> side_by_side([2, 3])
+        [0, 1, 1024, 1025, 1026]
+    """
+    stride = MOST * -(-max(sizes, default=1) // MOST)
+    return [stride * part + j for part, size in enumerate(sizes) for j in range(size)]
 
 
 def _companies(members: Sequence[int], rows: Sequence[int], layout: Layout) -> list[list[int]]:

@@ -182,11 +182,11 @@ class Ensemble:
         Raises:
             ArgumentError: data, rates or options that break a rule (named), for example NaN targets.
         """
-        from theodolite.train.loop import Run
+        from theodolite.train.loop import Run, Task
         from theodolite.train.options import Options
 
-        run = Run(self, x, y, steps, loss, optimizer, lr, schedule, probes, Options.of(options))
-        return run.record()
+        task = Task(x, y, steps, loss, optimizer, lr, schedule, probes)
+        return Run(self, task, Options.of(options)).record()
 
     @property
     def layers(self) -> tuple[str, ...]:

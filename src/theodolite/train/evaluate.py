@@ -97,7 +97,8 @@ def evaluate_blocks(model: Any, params: Sequence[Tensor], x: Tensor) -> Tensor:
     buffers = model.buffers(rows, params[0]) if isinstance(model, Network) else None
     result: Tensor | None = None
     for e in range(members):
-        part, data = [p[e : e + 1] for p in params], x if x.shape[0] == 1 else x[e : e + 1]
+        # Copies begin at aligned addresses whatever the row, and alignment decides how the last elements are rounded.
+        part, data = [p[e : e + 1].clone() for p in params], x if x.shape[0] == 1 else x[e : e + 1].clone()
         for start in range(0, samples, rows):
             block = data[:, start : start + rows]
             f = model.outputs(part, block) if buffers is None else model.outputs_into(part, block, buffers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from theodolite.core.record import Record
     from theodolite.train.ensemble import Ensemble
 
-__all__ = ["Run", "prepare_inputs"]
+__all__ = ["Run", "Task", "prepare_inputs"]
 
 #: Longest stretch without a check for divergence or the clock.
 LONGEST = 4096
@@ -54,42 +55,57 @@ def prepare_inputs(ensemble: Ensemble, x: Any) -> Tensor:
     return tensor
 
 
-class Run:
-    """One call of `Ensemble.train`.
+@dataclass(frozen=True)
+class Task:
+    """What a run is to do.
 
-    Args:
-        ensemble: what is trained.
+    Attributes:
         x: inputs.
         y: targets.
         steps: optimiser steps.
         loss: name or loss.
         optimizer: name or optimiser.
-        lr: learning rate.
-        schedule: when to look.
-        probes: what to measure.
+        lr: learning rate: a number, [E] or [E, L].
+        schedule: when to look; None: log-spaced.
+        probes: what to measure at looks.
+    """
+
+    x: Any
+    y: Any
+    steps: int
+    loss: Any = "mse"
+    optimizer: Any = "sgd"
+    lr: Any = 1e-2
+    schedule: Any = None
+    probes: Any = ()
+
+
+class Run:
+    """One call of `Ensemble.train`.
+
+    Args:
+        ensemble: what is trained.
+        task: what is to be done.
         options: everything else.
     """
 
-    def __init__(
-        self, ensemble: Ensemble, x: Any, y: Any, steps: int, loss: Any, optimizer: Any, lr: Any, schedule: Any, probes: Any,
-        options: Options,
-    ) -> None:  # fmt: skip
-        if int(steps) != steps or steps < 0:
-            raise ArgumentError(f"steps must be a whole number ≥ 0, got {steps}")
-        self.ensemble, self.steps, self.options = ensemble, int(steps), options
-        self.loss, self.optimizer = find_loss(loss), find_optimizer(optimizer)
-        self.schedule = log_spaced(10) if schedule is None else as_schedule(schedule)
-        self.probes = find_probes(probes)
-        self.x = prepare_inputs(ensemble, x)
+    def __init__(self, ensemble: Ensemble, task: Task, options: Options) -> None:
+        if int(task.steps) != task.steps or task.steps < 0:
+            raise ArgumentError(f"steps must be a whole number ≥ 0, got {task.steps}")
+        self.ensemble, self.steps, self.options = ensemble, int(task.steps), options
+        self.loss, self.optimizer = find_loss(task.loss), find_optimizer(task.optimizer)
+        self.schedule = log_spaced(10) if task.schedule is None else as_schedule(task.schedule)
+        self.probes = find_probes(task.probes)
+        self.x = prepare_inputs(ensemble, task.x)
         self.params = list(ensemble.parameters.values())
-        self.y = self._targets(self.x, y)
+        self.y = self._targets(self.x, task.y)
         self.test = None
         if options.test is not None:
             points = prepare_inputs(ensemble, options.test[0])
             self.test = points, self._targets(points, options.test[1])
         self.probe_x = self.x if options.probe_inputs is None else prepare_inputs(ensemble, options.probe_inputs)
         self.groups = getattr(ensemble.model, "groups", ())
-        self.rates, self.lr = self._rates(lr)
+        self.rates, self.lr = self._rates(task.lr)
         self.job = self._job()
         self.state = self.optimizer.start(self.params, self.groups)
         self.initial = {name: value.clone() for name, value in ensemble.parameters.items()}

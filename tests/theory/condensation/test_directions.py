@@ -50,6 +50,7 @@ def test_one_dimension_against_a_grid(seed, p):
         assert found.basin[found.sign == sign].sum() == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("ignore:the activation has a kink")
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("activation", [torch.relu, torch.nn.LeakyReLU(0.3), torch.abs])
 def test_sectors_against_a_grid(seed, activation):
@@ -67,6 +68,7 @@ def test_sectors_against_a_grid(seed, activation):
     assert found.strength == pytest.approx(values)
 
 
+@pytest.mark.filterwarnings("ignore:the activation has a kink")
 def test_known_angles_of_the_sine_data():
     x, y = sine()
     expected = {
@@ -172,6 +174,7 @@ def test_ridge_flow_ends_at_local_maxima(seed):
         assert potential.value(around).max() <= potential.value(v[None])[0] + 1e-15
 
 
+@pytest.mark.filterwarnings("ignore:the activation has a kink")
 def test_ridge_flow_agrees_with_sectors_on_the_circle():
     x, y = sine(15)
     sectors = predict_directions(x, y, torch.relu)
@@ -215,11 +218,13 @@ def test_degenerate_moments_are_warned_of(x, y, activation):
     assert found.count == 0
 
 
-def test_kinks_that_are_not_homogeneous_are_warned_of():
-    with pytest.warns(TheodoliteWarning, match="not positively homogeneous"):
+@pytest.mark.parametrize("activation", [torch.relu, F.leaky_relu, lambda z: torch.relu(z) ** 2])
+def test_kinks_are_warned_of(activation):
+    with pytest.warns(TheodoliteWarning, match="kink of order .*the bound 2p does not apply"):
+        found = predict_directions(*sine(), activation)
+    assert found.p is None
+    with pytest.warns(TheodoliteWarning, match="valid only while"):
         predict_directions(*sine(), lambda z: torch.relu(z) + z**2)
-    predict_directions(*sine(), torch.relu)
-    predict_directions(*sine(), F.leaky_relu)
 
 
 def test_bad_input():
@@ -232,5 +237,7 @@ def test_bad_input():
         predict_directions(x, np.stack([y, y], 1), torch.tanh)
     with pytest.raises(UnsupportedError, match="jumps"):
         predict_directions(x, y, torch.sign)
+    with pytest.raises(UnsupportedError, match="infinite derivative of order 1"):
+        predict_directions(x, y, lambda z: z.abs().sqrt())
     with pytest.raises(ArgumentError, match="one-dimensional inputs"):
         _ = predict_directions(np.stack([x, x], 1), y, torch.tanh).angles

@@ -79,6 +79,33 @@ def test_jump():
     assert found.jump == 2
 
 
+@pytest.mark.parametrize(
+    ("activation", "order", "slopes"),
+    [
+        (lambda x: x.abs().sqrt(), 1, (math.inf, math.inf)),
+        (lambda x: 3 - torch.sign(x) * x.abs() ** (1 / 3), 1, (math.inf, -math.inf)),
+        (lambda x: torch.relu(x).sqrt(), 1, (0, math.inf)),
+        (lambda x: x.abs() ** 1.5, 2, (math.inf, math.inf)),
+        (lambda x: torch.special.xlogy(x, x.abs()), 1, (math.inf, -math.inf)),
+        (lambda x: np.sqrt(np.abs(x)), 1, (math.inf, math.inf)),
+        (np.cbrt, 1, (-math.inf, math.inf)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_infinite_derivatives_at_zero_are_no_multiplicity(activation, order, slopes):
+    with pytest.warns(TheodoliteWarning, match=f"infinite derivative of order {order}"):
+        found = multiplicity(activation)
+    assert (found.p, found.kink, found.order, found.slopes, found.radius) == (None, True, order, slopes, 0.0)
+    assert math.isnan(found.coefficient)
+
+
+def test_what_follows_the_leading_term_may_be_singular():
+    assert multiplicity(lambda x: x + x.abs() ** 2.5).p == 1
+    assert multiplicity(F.tanhshrink).p == 3  # its own rounding is larger than its values near zero
+    with pytest.raises(UnsupportedError, match="no Taylor expansion"):
+        multiplicity(lambda x: x + x.abs() ** 1.5)
+
+
 def test_radius_tells_small_from_large():
     # tanh z = z − z³/3 + …: equal terms at z = √3.
     assert multiplicity(torch.tanh).radius == pytest.approx(math.sqrt(3))

@@ -22,6 +22,7 @@ __all__ = [
     "notebook_cell",
     "regime_signs",
     "regimes_ordered",
+    "relu_attractors",
     "relu_sectors",
 ]
 
@@ -134,6 +135,30 @@ def relu_sectors(data: xr.Dataset) -> Verdict:
     worst, seen, known = float(cell["worst_cosine"]), int(cell["trained"]), int(cell["predicted"])
     evidence = f"{seen} directions trained, {known} predicted, least cosine {worst:.4f}"
     return holds(evidence) if worst >= 0.98 and seen == known else fails(evidence)
+
+
+@claim(
+    "condensation.initial",
+    statement="In several dimensions, too, ReLU neurons gather at the attractors of G(u) = mean y relu(u·x), and show all of them.",
+    reference="maennel2018",
+    tolerance="95 % of the neurons that see data within cosine 0.98 of a prediction; as many directions by amplitude as predicted",
+)
+def relu_attractors(data: xr.Dataset) -> Verdict:
+    """Attractors of the ReLU field against training, by neurons and by amplitude."""
+    higher = [d for d in data.dimension.values if d > 1]
+    if "relu" not in data.activation.values or not higher:
+        return undecided("the record holds no ReLU network with several inputs")
+    cells = data.sel(activation="relu", dimension=higher)
+    explained, known = cells["explained"].values, cells["predicted"].values
+    evidence = "; ".join(
+        f"d = {d}: {e:.1%} of the neurons, at {p} of {k} predicted orientations, {t} counted by amplitude"
+        for d, e, p, k, t in zip(higher, explained, cells["populated"].values, known, cells["trained"].values, strict=True)
+    )
+    if not (explained >= 0.95).all():
+        return fails(evidence)
+    if (cells["trained"].values == known).all():
+        return holds(evidence)
+    return holds_under("every neuron counts alike; by amplitude the attractors that grow fastest hide the others", evidence)
 
 
 @claim(

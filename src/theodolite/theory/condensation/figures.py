@@ -111,7 +111,8 @@ def _distance_and_entropy(ax: Any, data: Any, legend: bool = True) -> None:
     if legend:
         twin.set_ylabel("orientation entropy")
         handles = ax.get_lines()[:2] + twin.get_lines()
-        ax.legend(handles, [h.get_label() for h in handles], loc="best", fontsize=7.5)
+        # Distances rise from below and the entropy falls from above: the left middle is free.
+        ax.legend(handles, [h.get_label() for h in handles], loc="center left", fontsize=7.5)
 
 
 def phase_diagram(record: Record) -> Figure:
@@ -287,8 +288,8 @@ def multiplicity_task(record: Record) -> Figure:
             right.plot(p, data["cell_movement"].values, "s-", color=COLORS[2], label="relative distance at the end")
             right.axhline(data.attrs["cell_eps"], color=COLORS[1], lw=1.4, ls=(0, (4, 2)), label="Adam's eps")
             for x, n in zip(p, data["cell_predicted"].values, strict=True):
-                right.annotate(f"{n} predicted", (x, 1e-17), ha="center", fontsize=8, color=INK)
-            right.set(yscale="log", xlabel="multiplicity p", title="The notebook's own cell", ylim=(1e-18, 1e3))
+                right.annotate(f"{n} predicted", (x, 4e-21), ha="center", fontsize=8, color=INK)
+            right.set(yscale="log", xlabel="multiplicity p", title="The notebook's own cell", xlim=(0.6, 3.4), ylim=(1e-21, 1e3))
             right.set_xticks(p)
             right.legend(fontsize=8, loc="upper right")
         else:

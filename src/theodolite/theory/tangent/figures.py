@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.core.record import Record
-from theodolite.draw.style import COLORS, MUTED, sequence, style
+from theodolite.draw.style import COLORS, MUTED, legend_below, sequence, style, ticks_at
 from theodolite.draw.style import figure as new_figure
 
 __all__ = [
@@ -40,6 +40,7 @@ def _law(axis: Any, x: Any, values: Any, label: str, color: str) -> None:
     x, values = np.asarray(x, dtype=float), np.asarray(values, dtype=float)
     axis.loglog(np.repeat(x, values.shape[1]), values.ravel(), ".", color=color, alpha=0.35, markersize=4)
     axis.loglog(x, values.mean(1), "o-", color=color, label=label)
+    ticks_at(axis, x)
 
 
 def _guide(axis: Any, x: Any, start: float, slope: float, words: str) -> None:
@@ -64,9 +65,10 @@ def concentration(record: Record) -> Any:
             axes[1].loglog(data["width"], at["covariance_to_ntk"], "s--", color=color, label=f"{activation}: to the NTK")
         _guide(axes[0], data["width"], 0.8 * float(data["spread"].isel(width=0).min()), -0.5, "−1/2")
         axes[0].set(title="The kernel concentrates", xlabel="width m", ylabel="‖K − mean K‖ / ‖mean K‖")
+        ticks_at(axes[1], data["width"].values)
         axes[1].set(title="E[f f′] is the NNGP, not the NTK", xlabel="width m", ylabel="relative distance of E[f f′]")
         for axis in axes:
-            axis.legend()
+            legend_below(axis)
         return drawn
 
 
@@ -86,7 +88,7 @@ def constancy(record: Record) -> Any:
         _guide(axis, data["width"], 0.7 * start, -1.0, "−1")
         _guide(axis, data["width"], 1.6 * start, -0.5, "−1/2 (bound)")
         axis.set(title="The kernel's drift falls as 1/m", xlabel="width m", ylabel="‖K_T − K_0‖ / ‖K_0‖")
-        axis.legend()
+        legend_below(axis)
         return drawn
 
 
@@ -103,7 +105,7 @@ def lazy_training(record: Record) -> Any:
         _guide(axes[1], data["alpha"], 0.6 * float(data["alpha_weight_change"].isel(alpha=0).mean()), -1.0, "−1")
         axes[1].set(title="… and at a large output scale", xlabel="scale α", ylabel="relative change")
         for axis in axes:
-            axis.legend()
+            legend_below(axis)
         return drawn
 
 
@@ -132,7 +134,7 @@ def linearized_training(record: Record) -> Any:
             yscale="log",
         )
         for axis in axes:
-            axis.legend()
+            legend_below(axis)
         return drawn
 
 
@@ -152,7 +154,7 @@ def exponential_convergence(record: Record) -> Any:
                         at["step"], curve, line, color=COLORS[e % len(COLORS)], linewidth=1.3, label=label if e == 0 else None
                     )
             axis.set(title=f"{activation}, m = {int(data['width'])}", xlabel="step", ylabel="½‖f − y‖²")
-            axis.legend()
+            legend_below(axis)
         return drawn
 
 
@@ -182,7 +184,7 @@ def pl_condition(record: Record) -> Any:
                 )
             axis.set(title=f"m = {width}", xlabel="step", xscale="log", yscale="log")
         axes[0][0].set_ylabel("PL ratio and eigenvalues")
-        axes[0][-1].legend()
+        legend_below(axes[0][0], columns=3)
         return drawn
 
 
@@ -199,12 +201,13 @@ def condition_number_vs_width(record: Record) -> Any:
             axes[0].loglog(np.repeat(data["width"].values, values.shape[1]), values.ravel(), ".", color=color, alpha=0.35)
             axes[0].loglog(data["width"], np.median(values, 1), "o-", color=color, label=f"{words}, median")
             axes[0].axhline(float(data[limit]), color=color, linestyle="--", linewidth=1, label=f"{words}, m = ∞")
+        ticks_at(axes[0], data["width"].values)
         axes[0].set(title="κ settles at the infinite kernel's", xlabel="width m", ylabel="κ = λ_max / λ_min")
         slope, low, high = (float(v) for v in data["hessian_slope"])
         _law(axes[1], data["width"], data["hessian_norm"], f"slope {slope:.2f} [{low:.2f}, {high:.2f}]", COLORS[2])
         axes[1].set(title="… while the Hessian keeps falling", xlabel="width m", ylabel="‖∇²f‖")
         for axis in axes:
-            axis.legend()
+            legend_below(axis)
         return drawn
 
 
@@ -217,7 +220,7 @@ def hessian_scaling(record: Record) -> Any:
             _law(axis, data["width"], data["hessian_norm"].sel(network=network), words, color)
         _guide(axis, data["width"], 0.8 * float(data["hessian_norm"].isel(width=0).mean("seed").min()), -0.5, "−1/2")
         axis.set(title="When the output's Hessian vanishes", xlabel="width m", ylabel="‖∇²f‖")
-        axis.legend(fontsize=8)
+        legend_below(axis)
         return drawn
 
 
@@ -240,6 +243,7 @@ def solution_manifold(record: Record) -> Any:
         )
         width = np.repeat(data["width"].values, data.sizes["seed"])
         axes[2].loglog(width, np.maximum(-data["lambda_min"].values.ravel(), 1e-16), "o", color=COLORS[0])
+        ticks_at(axes[2], data["width"].values)
         axes[2].set(title="Non-convex near every solution", xlabel="width m", ylabel="−λ_min(∇²L) beside the solution")
         return drawn
 
@@ -258,7 +262,7 @@ def kernel_prior(record: Record) -> Any:
         axes[1].axvline(float(data["least_move"]), color=COLORS[2], linestyle=":", label="gradient descent")
         axes[1].set(title="The least move is found", xlabel="‖θ − θ_0‖", ylabel="interpolants")
         for axis in axes:
-            axis.legend()
+            legend_below(axis)
         return drawn
 
 
@@ -269,7 +273,7 @@ def feature_map(record: Record) -> Any:
         _law(axis, data["width"], data["gap"], f"network − linear model: {_slope(data, 'gap')}", COLORS[0])
         _law(axis, data["width"], np.maximum(data["model_error"], 1e-17), "linear model − kernel regression", COLORS[2])
         axis.set(title="A wide network is linear in ∂f/∂θ", xlabel="width m", ylabel="difference at test inputs")
-        axis.legend()
+        legend_below(axis)
         return drawn
 
 
@@ -292,5 +296,6 @@ def infinite_vs_finite(record: Record) -> Any:
                 label=f"its kernel at start, m = {width}",
             )
         axis.set(title="Digits: kernels and networks", xlabel="training digits", ylabel="test accuracy", xscale="log")
-        axis.legend(fontsize=7.5)
+        ticks_at(axis, data["size"].values)
+        legend_below(axis, columns=2)
         return drawn

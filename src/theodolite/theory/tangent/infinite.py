@@ -14,7 +14,7 @@ from theodolite.core.arrays import as_float64, as_given
 from theodolite.core.errors import ArgumentError
 from theodolite.theory.tangent.predict.layers import layer_of
 from theodolite.theory.tangent.predict.recursion import Recursion
-from theodolite.theory.tangent.tiles import Grid, fingerprint, run_tiles
+from theodolite.theory.tangent.tiles import fingerprint, tile_arguments
 
 __all__ = ["InfiniteKernels", "infinite_kernels"]
 
@@ -120,10 +120,16 @@ def infinite_kernels(
     if executor is None and out is None:
         nngp, ntk = settings.kernels(first, second)
     else:
-        grid = Grid(len(first), len(first if second is None else second), _TILE, second is None)
-        described = fingerprint(settings, first, second)
-        nngp, ntk = run_tiles(
-            grid, _tile, (settings,), first, second, names=("nngp", "ntk"), executor=executor, out=out, spec=described
+        from theodolite.lab import Grid, fill_grid
+
+        shape = len(first), len(first if second is None else second)
+        nngp, ntk = fill_grid(
+            _tile,
+            Grid(shape, (_TILE, _TILE), symmetric=second is None, names=("nngp", "ntk")),
+            arguments=tile_arguments((settings,), first, second),
+            executor=executor,
+            out=out,
+            spec=fingerprint(settings, first, second),
         )
         if out is not None:
             return InfiniteKernels(nngp, ntk)

@@ -24,7 +24,7 @@ def _layout(job: Job) -> Layout:
     size = chunk_size(job.elements, ELEMENTS if job.device.type == "cpu" else DEVICE_ELEMENTS)
     if not isinstance(job.model, Network):
         # Hidden sizes of a foreign module are not known. Where it cannot be batched, members are treated one by one anyway.
-        return Layout(min(size, MODULES), idle=1) if job.model.batched else Layout(MODULES, slotted=False)  # type: ignore[attr-defined]
+        return Layout(min(size, MODULES), idle=1) if job.model.batched else Layout(MODULES, slotted=False, idle=0)  # type: ignore[attr-defined]
     # The last elements of an array may be computed by other instructions: they are to belong to idle slots.
     widths = job.model.spec.widths[1:]
     narrow = min(widths[:-1] if job.loss.curvature is not None and len(widths) > 1 else widths)

@@ -52,7 +52,7 @@ class FusedBackend(Backend):
     """
 
     name = "numba"
-    layout = Layout(256, slotted=False)
+    layout = Layout(256, slotted=False, idle=0)
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)

@@ -98,6 +98,8 @@ class Initial(Experiment):
             "stable": (lambda r: r.trained.stable, "same count for half, 1½ and twice the bandwidth"),
             "worst_cosine": (lambda r: r.worst_cosine, "least cosine of a trained direction to its nearest prediction"),
             "largest_preactivation": (lambda r: r.largest, "max |w·x| at the end; the stage ends at 0.3"),
+            "explained": (lambda r: r.explained, "share of the neurons that see data which stand at a growing prediction"),
+            "populated": (lambda r: r.populated, "growing predictions at which some neuron stands"),
             "loss_drop": (lambda r: r.loss_drop, "share of the loss gained"),
         }
         variables: dict[str, Any] = {

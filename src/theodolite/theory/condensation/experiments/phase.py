@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError
 from theodolite.core.experiment import Experiment
-from theodolite.theory.condensation.experiments.flow import draw_start, train_many
+from theodolite.theory.condensation.experiments.flow import FlowResult, draw_start, train_many
 from theodolite.theory.condensation.predict.coordinates import (
     NAMED_INITIALISATIONS,
     boundary_distance,
@@ -32,8 +33,8 @@ class PhaseDiagram(Experiment):
     same A, V ~ N(0, 1) in all cells (common random numbers), on four points of the target with two kinks.
 
     Attributes:
-        gamma: values of γ.
-        gamma_prime: values of γ′.
+        gamma: values of γ, or one.
+        gamma_prime: values of γ′, or one.
         widths: at least two widths m.
         seeds: seeds; S_w is the mean of the seeds' slopes.
         x: one-dimensional inputs.
@@ -45,7 +46,7 @@ class PhaseDiagram(Experiment):
         workers: threads; 1 by default, as everywhere.
     """
 
-    gamma: tuple[float, ...] = tuple(np.linspace(0.5, 2.0, 21).round(6).tolist())
+    gamma: tuple[float, ...] = tuple(np.linspace(0.3, 2.3, 21).round(6).tolist())
     gamma_prime: tuple[float, ...] = tuple(np.linspace(-1.0, 1.0, 21).round(6).tolist())
     widths: tuple[int, ...] = (256, 1024, 4096)
     seeds: tuple[int, ...] = tuple(range(8))
@@ -67,7 +68,7 @@ class PhaseDiagram(Experiment):
 
     def __post_init__(self) -> None:
         for name, kind in (("gamma", float), ("gamma_prime", float), ("widths", int), ("seeds", int), ("x", float)):
-            object.__setattr__(self, name, tuple(kind(value) for value in getattr(self, name)))
+            object.__setattr__(self, name, tuple(kind(value) for value in np.atleast_1d(getattr(self, name))))
         widths = self.widths
         if len(set(widths)) < 2 or min(widths) < 2:
             raise ArgumentError(f"widths must be at least two different whole numbers ≥ 2 (a slope needs two), got {widths!r}")
@@ -87,21 +88,42 @@ class PhaseDiagram(Experiment):
         x = np.asarray(self.x, dtype=np.float64)
         return 0.2 * np.maximum(x - 1 / 3, 0) + 0.2 * np.maximum(-x - 1 / 3, 0)
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What experiments must share to be trained together; γ and γ′ may differ."""
+        names = ("widths", "seeds", "x", "y", "antisymmetric", "tolerance", "steps", "growth", "workers")
+        return tuple(getattr(self, name) for name in names)
+
     def measure(self) -> xr.Dataset:
         """Train every network and fit the slopes."""
-        import xarray as xr
+        return self.measure_many([self])[0]
 
-        x = np.stack([np.asarray(self.x, dtype=np.float64), np.ones(len(self.x))], 1)
-        starts = {(m, s): draw_start(m, 2, s, self.antisymmetric) for m in self.widths for s in self.seeds}
-        shape = (len(self.gamma), len(self.gamma_prime), len(self.widths), len(self.seeds))
+    @classmethod
+    def measure_many(cls, experiments: Sequence[PhaseDiagram]) -> list[xr.Dataset]:
+        """The datasets of experiments of one ``shape``: initial parameters are drawn once, and threads share all networks."""
+        one = experiments[0]
+        x = np.stack([np.asarray(one.x, dtype=np.float64), np.ones(len(one.x))], 1)
+        starts = {(m, s): draw_start(m, 2, s, one.antisymmetric) for m in one.widths for s in one.seeds}
         jobs = [
             (starts[m, s], float(m) ** -g, float(m) ** -p)
-            for g in self.gamma
-            for p in self.gamma_prime
-            for m in self.widths
-            for s in self.seeds
+            for e in experiments
+            for g in e.gamma
+            for p in e.gamma_prime
+            for m in one.widths
+            for s in one.seeds
         ]
-        results = train_many(jobs, x, self._targets(), self.growth, self.tolerance, self.steps, self.workers)
+        results = iter(train_many(jobs, x, one._targets(), one.growth, one.tolerance, one.steps, one.workers))
+        return [e._dataset(list(itertools.islice(results, e._count))) for e in experiments]
+
+    @property
+    def _count(self) -> int:
+        return len(self.gamma) * len(self.gamma_prime) * len(self.widths) * len(self.seeds)
+
+    def _dataset(self, results: list[FlowResult]) -> xr.Dataset:
+        """Labels for the results, in the order of γ, γ′, width and seed."""
+        import xarray as xr
+
+        shape = (len(self.gamma), len(self.gamma_prime), len(self.widths), len(self.seeds))
         distance = np.array([r.distance_w for r in results]).reshape(shape)
         slopes = self._slopes(distance)
         plane, run = ("gamma", "gamma_prime"), ("gamma", "gamma_prime", "width", "seed")

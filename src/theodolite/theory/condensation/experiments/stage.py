@@ -15,12 +15,14 @@ from theodolite.core.errors import TheodoliteWarning
 from theodolite.nets.activations import activation as find_activation
 from theodolite.theory.condensation.measure.count import DirectionCount, count_directions
 from theodolite.theory.condensation.predict.directions import Directions, predict_directions
-from theodolite.theory.condensation.predict.multiplicity import leading_term
+from theodolite.theory.condensation.predict.multiplicity import LeadingTerm, leading_term
 
 __all__ = ["GATE", "StageResult", "compare_stage", "sine_data"]
 
 Array = npt.NDArray[np.float64]
 
+#: Cosine from which on a neuron stands at an orientation.
+ARRIVED = 0.98
 #: The initial stage lasts while max |w·x| is at most this.
 GATE = 0.3
 
@@ -36,6 +38,9 @@ class StageResult:
         worst_cosine: least cosine of a trained direction to its nearest growing predicted one; NaN when none is counted.
         largest: max |w·x| at the end.
         loss_drop: share of the loss gained.
+        explained: of the neurons that see data (some slope on some sample is not zero), the share within cosine 0.98 of a growing
+            predicted orientation; NaN when none is predicted.
+        populated: growing predicted orientations to which some such neuron is nearest.
     """
 
     predicted: Directions
@@ -44,6 +49,8 @@ class StageResult:
     worst_cosine: float
     largest: float
     loss_drop: float
+    explained: float
+    populated: int
 
 
 def sine_data(dimension: int, samples: int, seed: int) -> tuple[Array, Array]:
@@ -70,8 +77,10 @@ def compare_stage(
     """
     from theodolite.train import Ensemble, Gaussian, MLPSpec
 
-    predicted = predict_directions(x, y, find_activation(activation))
-    _, behaviour = leading_term(find_activation(activation))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the activation has a kink", TheodoliteWarning)  # the record says it: p is 0
+        predicted = predict_directions(x, y, find_activation(activation))
+    term, behaviour = leading_term(find_activation(activation))
     targets = y - y.mean() if abs(behaviour.value_at_zero) > 1e-12 else y
     spec = MLPSpec((x.shape[1], neurons, 1), activation, bias="hidden", init=Gaussian(std=std))
     ensemble = Ensemble(spec, 1, seed=seed)
@@ -96,7 +105,24 @@ def compare_stage(
     cosine = (trained.vectors @ growing.mT).amax(1) if len(growing) and trained.directions else torch.tensor([float("nan")])
     share = predicted.basin[predicted.growing]
     resolved = count_directions(growing, torch.from_numpy(share)).directions if len(growing) else 0
-    return StageResult(predicted, resolved, trained, float(cosine.min()), largest, 1 - losses[-1] / losses[0])
+    explained, populated = _arrivals(weights, growing, x, term)
+    return StageResult(
+        predicted, resolved, trained, float(cosine.min()), largest, 1 - losses[-1] / losses[0], explained, populated
+    )
+
+
+def _arrivals(weights: Tensor, growing: Tensor, x: Array, term: LeadingTerm) -> tuple[float, int]:
+    """Share of the neurons that see data which stand at a predicted orientation, and number of such orientations; by neurons, since
+    by amplitude those that grow fastest hide the others.
+    """
+    rows = np.concatenate([x, np.ones((len(x), 1))], 1)
+    seeing = torch.from_numpy((term.slope(weights.numpy() @ rows.T) != 0).any(1))
+    unit = (weights / weights.norm(dim=1, keepdim=True))[seeing]
+    if not len(growing) or not len(unit):
+        return float("nan"), 0
+    best, nearest = (unit @ growing.mT).max(1)
+    there = best >= ARRIVED
+    return float(there.double().mean()), len(nearest[there].unique())
 
 
 def stage_gate(weights: Tensor, x: Tensor) -> float:

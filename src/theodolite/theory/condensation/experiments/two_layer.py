@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from theodolite.train.ensemble import Ensemble
     from theodolite.train.probes import View
 
-__all__ = ["Regimes", "TwoLayerTraining"]
+__all__ = ["TwoLayerTraining", "gradient_scale"]
 
 #: A relative output below this is lost in f − y in float32 (it resolves 6e-8 |y|).
 FLOAT32_OUTPUT = 1e-5
@@ -94,43 +94,74 @@ class TwoLayerTraining(Experiment):
             raise ArgumentError(f"boundary must be an interval (low, high) with low < high, got {self.boundary!r}")
         find_activation(self.activation)
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What experiments must share to be trained as one ensemble; sizes, rates and seeds may differ."""
+        names = ("width", "activation", "optimizer", "epochs", "training_size", "test_size", "boundary", "device", "dtype", "eps")
+        return tuple(getattr(self, name) for name in names)
+
     def measure(self) -> xr.Dataset:
         """Train one network per seed, and look at it at no fewer than twenty epochs (all, if there are fewer)."""
-        ensemble, x, y = self.prepare()
-        self._warn(ensemble, x, y)
-        looks = self._looks()
-        points = torch.linspace(self.boundary[0] - 0.5, self.boundary[1] + 0.5, self.test_size, dtype=torch.float64)[:, None]
+        return self.measure_many([self])[0]
+
+    @classmethod
+    def measure_many(cls, experiments: Sequence[TwoLayerTraining]) -> list[xr.Dataset]:
+        """The datasets of experiments of one ``shape``, all their networks trained side by side; each is what it is by itself."""
+        one, sizes = experiments[0], [len(e.seeds) for e in experiments]
+        ensemble, x, y = cls._prepared(experiments)
+        ends = np.cumsum(sizes).tolist()
+        rows = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        for experiment, part in zip(experiments, rows, strict=True):
+            experiment._warn(ensemble, part, x, y)
+        looks = one._looks()
+        low, high = one.boundary
+        points = torch.linspace(low - 0.5, high + 0.5, one.test_size, dtype=torch.float64)[:, None]
         snapshots = sorted({looks[0], looks[len(looks) // 2], looks[3 * len(looks) // 4], looks[-1]})
-        record = ensemble.train(
+        data = ensemble.train(
             x,
             y,
-            steps=self.epochs,
-            optimizer=self._optimizer(),
-            lr=self.lr,
+            steps=one.epochs,
+            optimizer=one._optimizer(),
+            lr=[e.lr for e in experiments for _ in e.seeds],
             schedule=looks,
             probes={
                 "relative_distance": _distance,
                 "relative_distance_a": _outer_distance,
                 "orientation_entropy": _entropy,
                 "neurons": _Snapshots(snapshots),
-                "output": _Outputs(snapshots, torch.from_numpy(self._grid())),
+                "output": _Outputs(snapshots, torch.from_numpy(one._grid())),
             },
             test=(points, two_kinks(points)[:, None]),
             curve=False,
             progress=True,
-        )
-        return self._dataset(record.data, x, y, snapshots)
+        ).data
+        return [e._dataset(data.isel(member=part), x, y, snapshots) for e, part in zip(experiments, rows, strict=True)]
 
     def prepare(self) -> tuple[Ensemble, Tensor, Tensor]:
         """The networks at their start, and the training data."""
-        from theodolite.train import Ensemble, Gaussian, MLPSpec
+        return self._prepared([self])
 
-        init = Gaussian(t=self.t, convention=self.convention)
-        spec = MLPSpec((1, int(self.width), 1), self.activation.lower(), bias="hidden", init=init)
-        seeds = list(self.seeds)
-        ensemble = Ensemble(spec, len(seeds), dtype=getattr(torch, self.dtype), device=self.device, seed=seeds)
-        x = torch.linspace(*self.boundary, self.training_size, dtype=torch.float64)[:, None]
+    @classmethod
+    def _prepared(cls, experiments: Sequence[TwoLayerTraining]) -> tuple[Ensemble, Tensor, Tensor]:
+        from theodolite.train import Ensemble, Gaussian, MLPSpec, side_by_side
+
+        one = experiments[0]
+        spec = MLPSpec((1, int(one.width), 1), one.activation.lower(), bias="hidden", init=Gaussian(std=1.0))
+        ensemble = Ensemble(
+            spec,
+            side_by_side([len(e.seeds) for e in experiments]),
+            dtype=getattr(torch, one.dtype),
+            device=one.device,
+            seed=[seed for e in experiments for seed in e.seeds],
+            init_scale=[e.std for e in experiments for _ in e.seeds],
+        )
+        x = torch.linspace(*one.boundary, one.training_size, dtype=torch.float64)[:, None]
         return ensemble, x, two_kinks(x)[:, None]
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of all initial parameters."""
+        return float(self.width) ** -(self.t if self.convention == "std" else self.t / 2)
 
     def _grid(self) -> Any:
         """Points at which outputs are kept for the figure."""
@@ -149,23 +180,23 @@ class TwoLayerTraining(Experiment):
                 return looks
         return list(range(self.epochs + 1))
 
-    def _warn(self, ensemble: Ensemble, x: Tensor, y: Tensor) -> None:
+    def _warn(self, ensemble: Ensemble, rows: slice, x: Tensor, y: Tensor) -> None:
         """Warn where the arithmetic, not the theory, would decide what is seen."""
-        typical, output = gradient_scale(ensemble, self.activation, x, y)
+        typical, output = gradient_scale(ensemble, self.activation, x, y, rows)
         if self.optimizer.lower() == "adam" and typical < self.eps:
             warnings.warn(
                 f"Adam's eps = {self.eps:.0e} exceeds the typical gradient {typical:.1e} at the start: Adam then is momentum "
                 f"descent of rate lr/eps and hardly moves; use eps of at most {typical * 1e-2:.0e}, a larger initialisation, or "
                 "gradient descent",
                 TheodoliteWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         if self.dtype == "float32" and (typical < FLOAT32_GRADIENT or output < FLOAT32_OUTPUT):
             warnings.warn(
                 f"float32 is under its resolution here: |f|/|y| = {output:.1e} is lost in f − y below 1e-5, gradients are about "
                 f"{typical:.1e}; use dtype='float64'",
                 TheodoliteWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _dataset(self, data: xr.Dataset, x: Tensor, y: Tensor, snapshots: list[int]) -> xr.Dataset:
@@ -173,8 +204,7 @@ class TwoLayerTraining(Experiment):
 
         looks = data["look"].values
         at = [int(np.flatnonzero(looks == s)[0]) for s in snapshots]
-        std = float(self.width) ** -(self.t if self.convention == "std" else self.t / 2)
-        place = scaling_exponents(std, std, 1.0, self.width) if self.width > 1 else None
+        place = scaling_exponents(self.std, self.std, 1.0, self.width) if self.width > 1 else None
         neurons = data["neurons"].values[:, at]  # (seed, snapshot, neuron, 3): w, b, a
         run, kept = ("seed", "epoch"), ("seed", "snapshot", "neuron")
         length = np.hypot(neurons[..., 0], neurons[..., 1])
@@ -211,70 +241,10 @@ class TwoLayerTraining(Experiment):
         )
 
 
-@dataclass(frozen=True)
-class Regimes(Experiment):
-    """Two-layer training from several sizes m^−t side by side: linear, critical and condensed.
-
-    Attributes:
-        t: exponents of the initialisation (standard deviation m^−t, γ = 2t).
-        lr: one learning rate per t. Beyond 2/λ_max training catapults and moves farther than the regime tells: large
-            initialisations need small rates.
-        width: m.
-        activation: name of the activation.
-        optimizer: as in `TwoLayerTraining`.
-        epochs: steps.
-        seeds: one network per seed and t.
-        test_size: test points.
-    """
-
-    t: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-    lr: tuple[float, ...] = (0.005, 0.05, 0.05, 0.05, 0.05, 0.05)
-    width: int = 1000
-    activation: str = "relu"
-    optimizer: str = "sgd"
-    epochs: int = 10_000
-    seeds: tuple[int, ...] = (0, 1, 2, 3)
-    test_size: int = 10_000
-
-    reference: ClassVar[str] = "luo2021 Fig. 1"
-    small: ClassVar[Mapping[str, Any]] = {
-        "t": (0.25, 0.5, 1.0),
-        "lr": (0.005, 0.05, 0.05),
-        "width": 100,
-        "epochs": 2000,
-        "seeds": (0,),
-        "test_size": 200,
-    }
-
-    def __post_init__(self) -> None:
-        if len(self.lr) != len(self.t) or not len(self.t):
-            raise ArgumentError(f"lr must hold one learning rate per t, got {len(self.lr)} for {len(self.t)}")
-
-    def measure(self) -> xr.Dataset:
-        """Train all sizes and stack them along ``t``."""
-        import xarray as xr
-
-        parts = []
-        for t, lr in zip(self.t, self.lr, strict=True):
-            run = TwoLayerTraining(
-                t=t,
-                lr=lr,
-                width=self.width,
-                activation=self.activation,
-                optimizer=self.optimizer,
-                epochs=self.epochs,
-                seeds=self.seeds,
-                test_size=self.test_size,
-            )
-            part = run.measure()
-            parts.append(part.assign(gamma=part.attrs["gamma"], regime=part.attrs["regime"], lr=lr))
-        return xr.concat(parts, xr.DataArray(list(self.t), dims="t", name="t"), data_vars="all", combine_attrs="drop")
-
-
-def gradient_scale(ensemble: Ensemble, activation: str, x: Tensor, y: Tensor) -> tuple[float, float]:
-    """Median |∂ loss/∂ parameter| and median |f|/max |y| of a two-layer ensemble, in float64."""
-    w = ensemble.weights("hidden1").detach().cpu().double().requires_grad_()  # (E, m, D)
-    a = ensemble.parameters["output.weight"].detach().cpu().double().requires_grad_()  # (E, 1, m)
+def gradient_scale(ensemble: Ensemble, activation: str, x: Tensor, y: Tensor, rows: slice = slice(None)) -> tuple[float, float]:
+    """Median |∂ loss/∂ parameter| and median |f|/max |y| of some members of a two-layer ensemble, in float64."""
+    w = ensemble.weights("hidden1")[rows].detach().cpu().double().requires_grad_()  # (E, m, D)
+    a = ensemble.parameters["output.weight"][rows].detach().cpu().double().requires_grad_()  # (E, 1, m)
     inputs = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
     with torch.enable_grad():
         f = (a @ find_activation(activation)(w @ inputs.T)).squeeze(1)  # (E, N)

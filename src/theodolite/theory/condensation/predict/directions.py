@@ -13,7 +13,7 @@ import numpy.typing as npt
 from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError, TheodoliteWarning
 from theodolite.theory.condensation.predict.circle import Extrema, monomial_extrema, sector_extrema
-from theodolite.theory.condensation.predict.multiplicity import LeadingTerm, leading_term
+from theodolite.theory.condensation.predict.multiplicity import LeadingTerm, kink_in_words, leading_term
 from theodolite.theory.condensation.predict.sphere import Potential, attractors
 
 __all__ = ["Directions", "predict_directions"]
@@ -111,14 +111,15 @@ def predict_directions(
 
     Raises:
         ArgumentError: shapes that do not fit, several outputs, or a NaN in x or y.
-        UnsupportedError: the activation jumps at zero or is constant near it.
+        UnsupportedError: the activation jumps or has an infinite derivative at zero, or is constant near it.
 
     Warns:
         TheodoliteWarning: the moment tensor is degenerate (zero, isotropic, or with equal extremal eigenvalues), so that the
-            extrema are not isolated and no direction is preferred; or a kinked activation is not 1-homogeneous.
+            extrema are not isolated and no direction is preferred; or the activation has a kink at zero, so that no multiplicity
+            bounds the number of directions.
 
     Cost: closed forms O(n d²); kinks in one dimension O(n²); else O(starts · n · d) per step, some 40 steps. Kinks in more
-    dimensions are compiled at their first use on a machine, which takes up to half a minute.
+    dimensions are compiled at their first use on a machine, which takes some seconds.
 
     Source: Zhou et al. (2022), Thm 1–2 for p = 1 and one-dimensional inputs; Maennel et al. (2018) for ReLU; the rest is the
     same field's extrema, by Kolda & Mayo (2014).
@@ -137,7 +138,12 @@ def predict_directions(
     if centred:
         targets = targets - targets.mean()
     if found.kink:
-        _check_homogeneous(activation, term)
+        only = "" if _homogeneous(activation, term) else ", valid only while |w·x| is small"
+        warnings.warn(
+            f"{kink_in_words(found)}: directions are those of its leading one-sided term{only}, and the bound 2p does not apply",
+            TheodoliteWarning,
+            stacklevel=2,
+        )
     c = 1.0 if found.p is None else float(np.sign(found.coefficient))
     dimension = inputs.shape[1]
     degenerate = False
@@ -204,19 +210,14 @@ def _data(x: Any, y: Any) -> tuple[Array, Array]:
     return np.concatenate([array, np.ones((len(array), 1))], axis=1), targets.detach().cpu().numpy()
 
 
-def _check_homogeneous(activation: Any, term: LeadingTerm) -> None:
+def _homogeneous(activation: Any, term: LeadingTerm) -> bool:
+    """Whether σ(z) − σ(0) is its leading one-sided term everywhere, not only near zero."""
     from theodolite.maths.activation import identify
 
     z = np.linspace(-3, 3, 25)
     function = identify(activation).function
     values = function(z) - function(np.zeros(1))
-    if np.abs(values - term.value(z)).max() > 1e-9 * max(1.0, np.abs(values).max()):
-        warnings.warn(
-            "the activation has a kink at zero and is not positively homogeneous: directions are those of its leading one-sided "
-            "term, valid only while |w·x| is small",
-            TheodoliteWarning,
-            stacklevel=3,
-        )
+    return bool(np.abs(values - term.value(z)).max() <= 1e-9 * max(1.0, np.abs(values).max()))
 
 
 def _first_moment(x: Array, y: Array) -> Parts:

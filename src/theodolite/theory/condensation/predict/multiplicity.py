@@ -15,7 +15,7 @@ import numpy.typing as npt
 from theodolite.core.errors import ArgumentError, TheodoliteWarning, UnsupportedError
 from theodolite.maths.activation import identify
 
-__all__ = ["LeadingTerm", "Multiplicity", "leading_term", "multiplicity"]
+__all__ = ["LeadingTerm", "Multiplicity", "kink_in_words", "leading_term", "multiplicity"]
 
 Array = npt.NDArray[np.float64]
 
@@ -27,6 +27,11 @@ ZERO = 1e-7
 UNEQUAL = 1e-5
 #: Distance from zero at which one-sided derivatives are taken, in units of the activation's own scale.
 OFFSET = 1e-9
+#: Distances at which the exponent of σ(z) − σ(0) is read: near ones may be lost in rounding, far ones in the
+#: next terms, so that one whole exponent is enough.
+DISTANCES = (1e-7, 1e-5, 1e-3)
+#: An exponent farther than this from a whole number belongs to no Taylor expansion.
+FRACTION = 0.02
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,10 @@ class Multiplicity:
     Attributes:
         p: order of the first derivative at zero that does not vanish; None when there is a kink or a jump.
         coefficient: Taylor coefficient σ^(p)(0)/p!; NaN when p is None.
-        kink: one-sided derivatives of the leading order differ (ReLU, |z|), or σ itself jumps at zero.
+        kink: one-sided derivatives of the leading order differ (ReLU, |z|) or are infinite (√|z|), or σ itself jumps at zero.
         value_at_zero: σ(0).
-        slopes: one-sided leading coefficients (left, right) of σ(z) − σ(0) ≈ right·z₊^order and left·(−z)₊^order.
+        slopes: one-sided leading coefficients (left, right) of σ(z) − σ(0) ≈ right·z₊^order and left·(−z)₊^order; infinite where
+            the derivative of that order is.
         order: leading order, also defined at a kink.
         jump: σ(0⁺) − σ(0⁻).
         radius: |z| at which the next term is as large as the leading one (inf when there is none up to order 8); an
@@ -103,8 +109,8 @@ def multiplicity(activation: Callable[[Any], Any] | str) -> Multiplicity:
 
     At the initial stage of small-initialisation training, orientations follow the extrema of Φ_p(u) = (1/n) Σ_i y_i (u·x_i)^p.
     Derivatives up to order 8 are nested autograd in float64 at 0 and at ±1e-9 of the activation's own scale; numpy callables and
-    names are differentiated through Chebyshev interpolants on either side of zero. A kink (one-sided derivatives of the leading
-    order differ) has no multiplicity.
+    names are differentiated through Chebyshev interpolants on either side of zero. Where one-sided derivatives of the leading order
+    differ (ReLU) or are infinite (√|z|), there is no multiplicity.
 
     Args:
         activation: torch function, module, name, lambda or numpy function, elementwise.
@@ -114,10 +120,10 @@ def multiplicity(activation: Callable[[Any], Any] | str) -> Multiplicity:
 
     Raises:
         ArgumentError: not a callable, not elementwise, or NaN at zero.
-        UnsupportedError: constant near zero up to order 8, so that a small network cannot learn.
+        UnsupportedError: constant near zero up to order 8, so that a small network cannot learn; or no Taylor expansion is found.
 
     Warns:
-        TheodoliteWarning: the activation has a kink or a jump at zero.
+        TheodoliteWarning: the activation has a kink, an infinite derivative or a jump at zero.
 
     Cost: eight nested derivatives of a scalar function, about 10 ms.
 
@@ -131,31 +137,31 @@ def multiplicity(activation: Callable[[Any], Any] | str) -> Multiplicity:
     """
     found = _analyse(activation)
     if found.kink:
-        what = (
-            f"jumps by {found.jump:.3g}"
-            if found.jump
-            else f"has one-sided coefficients {found.slopes[0]:.3g} and {found.slopes[1]:.3g}"
-        )
-        warnings.warn(
-            f"the activation {what} at zero, so its multiplicity is undefined; predict_directions uses the sectors of its leading "
-            "one-sided term instead, and the bound 2p does not apply",
-            TheodoliteWarning,
-            stacklevel=2,
-        )
+        warnings.warn(f"{kink_in_words(found)}; the bound 2p does not apply", TheodoliteWarning, stacklevel=2)
     return found
+
+
+def kink_in_words(found: Multiplicity) -> str:
+    """Why an activation with a kink or a jump at zero has no multiplicity."""
+    if found.jump:
+        what = f"jumps by {found.jump:.3g}"
+    elif not np.isfinite(found.slopes).all():
+        what = f"has an infinite derivative of order {found.order}"
+    else:
+        what = f"has a kink of order {found.order}, one-sided coefficients {found.slopes[0]:.3g} and {found.slopes[1]:.3g},"
+    return f"the activation {what} at zero, so that its multiplicity is undefined"
 
 
 def leading_term(activation: Callable[[Any], Any] | str) -> tuple[LeadingTerm, Multiplicity]:
     """The leading one-sided term of an activation at zero, normalised to z^p when it is smooth, and its `Multiplicity`.
 
     Raises:
-        UnsupportedError: the activation jumps at zero: its slope there is infinite, and no direction field exists.
+        UnsupportedError: the activation jumps at zero or a leading derivative is infinite there: no direction field exists.
     """
     found = _analyse(activation)
-    if found.jump:
+    if found.jump or not np.isfinite(found.slopes).all():
         raise UnsupportedError(
-            f"the activation jumps by {found.jump:.3g} at zero, so that small weights have no gradient field; "
-            "use a continuous activation"
+            f"{kink_in_words(found)} and small weights have no gradient field; use an activation with one-sided Taylor expansions"
         )
     if found.p is not None:
         return LeadingTerm(found.p, float((-1) ** found.p), 1.0), found
@@ -163,6 +169,9 @@ def leading_term(activation: Callable[[Any], Any] | str) -> tuple[LeadingTerm, M
 
 
 def _analyse(activation: Callable[[Any], Any] | str) -> Multiplicity:
+    singular = _singular(_values(activation))
+    if singular is not None:
+        return singular
     value, left, right, centre, scale = _taylor(activation)
     jump = right[0] - left[0]
     weights = scale ** np.arange(ORDERS + 1)
@@ -190,6 +199,35 @@ def _analyse(activation: Callable[[Any], Any] | str) -> Multiplicity:
         return Multiplicity(None, math.nan, True, value, slopes, order, 0.0, radius)
     coefficient = float(best[order])
     return Multiplicity(order, coefficient, False, value, ((-1) ** order * coefficient, coefficient), order, 0.0, radius)
+
+
+def _singular(function: Callable[[Array], Array]) -> Multiplicity | None:
+    """What is known of an activation with σ(z) − σ(0) like |z|^q, q broken, whose derivative of order ⌈q⌉ is infinite at zero; None
+    where the leading exponents on both sides are whole.
+    """
+    at_zero = float(function(np.zeros(1))[0])
+    sides = [_exponent(function, at_zero, sign) for sign in (-1.0, 1.0)]
+    if all(q == round(q) for q, _ in sides if math.isfinite(q)):
+        return None
+    order = math.ceil(min(q for q, _ in sides if math.isfinite(q)))
+    left, right = (0.0 if not q <= order else c if q == order else math.copysign(math.inf, c) for q, c in sides)
+    return Multiplicity(None, math.nan, True, at_zero, (left, right), order, 0.0, 0.0)
+
+
+def _exponent(function: Callable[[Array], Array], at_zero: float, sign: float) -> tuple[float, float]:
+    """q and c of σ(z) − σ(0) ≈ c |z|^q on the side of ``sign``, q rounded where some distance shows a whole one; NaN where the
+    difference vanishes or jumps.
+    """
+    seen: list[tuple[float, float]] = []
+    for distance in DISTANCES:
+        z = distance * sign * np.array([1.0, 2.0])
+        near, far = function(z) - at_zero
+        if abs(near) > 1e-9 * abs(at_zero) and near * far > 0:
+            q = math.log2(far / near)
+            if abs(q - round(q)) <= FRACTION:
+                return (float(round(q)), float(near / abs(z[0]) ** round(q))) if round(q) else (math.nan, 0.0)
+            seen.append((q, float(near)))
+    return seen[0] if seen else (math.nan, 0.0)
 
 
 def _tidy(value: float, size: float) -> float:
@@ -246,6 +284,20 @@ def _scale(coefficients: Array) -> float:
     return float(np.exp(np.clip(low, -20.0, 20.0)))
 
 
+def _values(activation: Callable[[Any], Any] | str) -> Callable[[Array], Array]:
+    """The activation on float64 arrays."""
+    import torch
+
+    call = _torch_callable(activation)
+    if call is not None:
+        try:
+            call(torch.zeros(1, dtype=torch.float64, requires_grad=True)).double()
+            return lambda z: np.asarray(call(torch.from_numpy(z)).detach().double().numpy())
+        except (RuntimeError, TypeError, AttributeError, NotImplementedError):  # a numpy function
+            pass
+    return identify(activation).function
+
+
 def _torch_callable(activation: Any) -> Callable[[Any], Any] | None:
     """The activation as a callable on float64 tensors, or None for a name that torch does not have."""
     import torch
@@ -285,28 +337,45 @@ def _jets(call: Callable[[Any], Any], offset: float) -> tuple[Array, Array, Arra
 
 
 def _chebyshev_jets(function: Callable[[Array], Array]) -> tuple[float, Array, Array, Array, float]:
-    """The same from values alone: degree-20 interpolants on [−½, ½] where it is smooth, on either side of zero where not."""
-    cheb = np.polynomial.chebyshev
+    """The same from values alone: degree-20 interpolants on [−½, ½] where it is smooth, else on either side of zero, as near to
+    zero as it takes.
 
-    def coefficients(low: float, high: float, degree: int) -> tuple[Array, float]:
-        nodes = 0.5 * (low + high) + 0.5 * (high - low) * cheb.chebpts1(degree + 1)
-        values = function(nodes)
-        series = cheb.Chebyshev.fit(nodes, values, degree, domain=[low, high])
-        rows = [float(series.deriv(k)(0.0)) / math.factorial(k) if k else float(series(0.0)) for k in range(ORDERS + 1)]
-        check = np.linspace(low, high, 37)[1:-1]
-        return np.array(rows), float(np.abs(series(check) - function(check)).max() / max(np.abs(values).max(), 1e-300))
-
+    Raises:
+        UnsupportedError: no polynomial describes the function near zero.
+    """
     at_zero = float(function(np.zeros(1))[0])
-    both, misfit = coefficients(-0.5, 0.5, 20)
+    both, misfit = _interpolant(function, -0.5, 0.5, 20)
     if misfit < 1e-12:
         # A degree-20 interpolant resolves derivative k to about 1e-15·(40)^k/k!: orders above four are only rounding.
         both[5:] = np.where(np.abs(both[5:]) < 1e-3 * np.abs(both[1:]).max(), 0.0, both[5:])
         both[0] = at_zero
         return at_zero, both, both, both, 1.0
-    left, _ = coefficients(-0.5, 0.0, 14)
-    right, _ = coefficients(0.0, 0.5, 14)
+    for scale in (1.0, 1e-1, 1e-2, 1e-3):
+        (left, below), (right, above) = (
+            _interpolant(lambda z, s=scale: function(s * z), low, low + 0.5, 14)  # type: ignore[misc]
+            for low in (-0.5, 0.0)
+        )
+        if max(below, above) < 1e-9:
+            break
+    else:
+        raise UnsupportedError(
+            "the activation has no Taylor expansion on either side of zero that its values show; pass an activation that is "
+            "smooth there, or a torch function that autograd can differentiate"
+        )
     for side in (left, right):
         size = np.abs(side[1:3]).max()
         side[3:] = np.where(np.abs(side[3:]) < 1e-2 * size, 0.0, side[3:])
         side[0] = at_zero if abs(side[0] - at_zero) < 1e-9 * max(1.0, size) else side[0]
-    return at_zero, left, right, 0.5 * (left + right), 1.0
+    rescale = scale ** -np.arange(ORDERS + 1.0)
+    return at_zero, left * rescale, right * rescale, 0.5 * (left + right) * rescale, scale
+
+
+def _interpolant(function: Callable[[Array], Array], low: float, high: float, degree: int) -> tuple[Array, float]:
+    """Taylor coefficients 0..8 at zero of the Chebyshev interpolant on [low, high], and its relative misfit between the nodes."""
+    cheb = np.polynomial.chebyshev
+    nodes = 0.5 * (low + high) + 0.5 * (high - low) * cheb.chebpts1(degree + 1)
+    values = function(nodes)
+    series = cheb.Chebyshev.fit(nodes, values, degree, domain=[low, high])
+    rows = [float(series.deriv(k)(0.0)) / math.factorial(k) if k else float(series(0.0)) for k in range(ORDERS + 1)]
+    check = np.linspace(low, high, 37)[1:-1]
+    return np.array(rows), float(np.abs(series(check) - function(check)).max() / max(np.abs(values).max(), 1e-300))
