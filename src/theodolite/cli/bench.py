@@ -1,4 +1,4 @@
-"""``theodolite bench NAME``: needs the benchmarks folder of the repository."""
+"""``theodolite bench NAME``: ours beside every peer, from the clone, or from the copy of the cases in an installed package."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ __all__ = ["main"]
 
 
 def main(words: Sequence[str]) -> int:
-    """Run benchmarks from the repository that the package was installed from, or from the working folder."""
+    """Run benchmark cases; a clone keeps results in ``benchmarks/results``, an installed package in ``./benchmarks``."""
     import theodolite
 
-    for folder in (Path.cwd(), Path(theodolite.__file__).parents[2]):
+    package = Path(theodolite.__file__).parent
+    for folder in (package.parents[1], package / "_bench"):
         if (folder / "benchmarks" / "run.py").is_file():
             sys.path.insert(0, str(folder))
             from benchmarks.run import main as run
 
             return int(run(words))
-    raise ArgumentError("the benchmarks are part of the repository, not of the installed package; run this inside a clone")
+    raise ArgumentError("this installation holds no benchmark cases; install the wheel, or run this in a clone")

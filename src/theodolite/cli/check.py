@@ -89,7 +89,9 @@ def _needed(words: Sequence[str]) -> list[str] | None:
 def _named(verdict: str, quantity: str, word: str) -> bool:
     """Whether ``word`` is the beginning of the verdict, or of ``topic-verdict``."""
     verdict, topic = verdict.lower().replace(" ", "-"), quantity.partition(".")[0]
-    return bool(verdict) and (verdict.startswith(word) or (f"{topic}-{verdict}".startswith(word) and word.startswith(f"{topic}-")))
+    return bool(verdict) and (
+        verdict.startswith(word) or (f"{topic}-{verdict}".startswith(word) and word.startswith(f"{topic}-"))
+    )
 
 
 def matches(row: Row, word: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from theodolite.core.errors import ArgumentError
 from theodolite.core.quantity import topic_of
@@ -12,7 +12,7 @@ from theodolite.core.quantity import topic_of
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["CLAIMS", "Claim", "Verdict", "claim", "fails", "holds", "holds_under", "undecided"]
+__all__ = ["CLAIMS", "Claim", "Verdict", "claim", "fails", "holds", "holds_under", "numbers", "undecided"]
 
 Word = Literal["holds", "holds under", "fails", "undecided"]
 
@@ -42,6 +42,18 @@ class Verdict:
 
     def __str__(self) -> str:
         return f"{self.word}: {self.condition}" if self.condition else self.word
+
+
+def numbers(values: Any, digits: int = 3) -> str:
+    """Numbers for a line of evidence, however many dimensions they have.
+
+    Example:
+        >>> numbers([[1.0, 2.34567], [3.0, 4.0]])
+        '[1, 2.35, 3, 4]'
+    """
+    import numpy as np
+
+    return f"[{', '.join(f'{value:.{digits}g}' for value in np.ravel(values))}]"
 
 
 def holds(evidence: str) -> Verdict:

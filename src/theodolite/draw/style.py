@@ -77,7 +77,7 @@ def sequence(count: int, cmap: str = "viridis") -> list[tuple[float, float, floa
 
 def legend_below(axis: Any, columns: int = 1, **options: Any) -> None:
     """The legend under the axes, where it covers no data; the layout makes room for it."""
-    axis.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=columns, borderaxespad=0.0, **options)
+    axis.legend(loc="upper left", bbox_to_anchor=(0.0, -0.22), ncols=columns, borderaxespad=0.0, **options)
 
 
 def ticks_at(axis: Any, values: Sequence[float] | Any, most: int = 7) -> None:

@@ -47,6 +47,7 @@ def _guide(axis: Any, x: Any, start: float, slope: float, words: str) -> None:
     """A dashed line of the theory's slope through ``start`` at the first x."""
     x = np.asarray(x, dtype=float)
     axis.loglog(x, start * (x / x[0]) ** slope, "--", color=MUTED, linewidth=1.2, label=words)
+    ticks_at(axis, x)
 
 
 def _slope(data: Any, name: str, **at: Any) -> str:
@@ -202,6 +203,8 @@ def condition_number_vs_width(record: Record) -> Any:
             axes[0].loglog(data["width"], np.median(values, 1), "o-", color=color, label=f"{words}, median")
             axes[0].axhline(float(data[limit]), color=color, linestyle="--", linewidth=1, label=f"{words}, m = ∞")
         ticks_at(axes[0], data["width"].values)
+        top = max(float(data[name].median("seed").max()) for name, _, _ in pairs)
+        axes[0].set_ylim(top=30 * top)  # a narrow network's kernel can be singular
         axes[0].set(title="κ settles at the infinite kernel's", xlabel="width m", ylabel="κ = λ_max / λ_min")
         slope, low, high = (float(v) for v in data["hessian_slope"])
         _law(axes[1], data["width"], data["hessian_norm"], f"slope {slope:.2f} [{low:.2f}, {high:.2f}]", COLORS[2])

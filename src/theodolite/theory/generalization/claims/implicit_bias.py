@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from theodolite.core.claim import Verdict, claim, fails, holds, holds_under, undecided
+from theodolite.core.claim import Verdict, claim, fails, holds, holds_under, numbers, undecided
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,7 +39,7 @@ def loss_constant(data: xr.Dataset) -> Verdict:
     last, s = _last(data, "flow_log_loss")
     measured, predicted = np.exp(last.values + s), data["predicted_loss_times_t"].values
     error = np.abs(measured / predicted - 1).max()
-    evidence = f"L·t = {np.array2string(measured, precision=7)}, predicted {np.array2string(predicted, precision=7)}"
+    evidence = f"L·t = {numbers(measured, 7)}, predicted {numbers(predicted, 7)}"
     return holds(evidence) if error <= 1e-6 else fails(evidence)
 
 
@@ -124,7 +124,7 @@ def real_steps_agree(data: xr.Dataset) -> Verdict:
     last = data["log_loss"].sel(optimizer="gd").isel(step=-1)
     measured = np.exp(last.values) * float(data["step"][-1])
     ratio = measured / data["predicted_loss_times_t"].values
-    evidence = f"measured/predicted = {np.array2string(ratio, precision=5)} after {int(data['step'][-1])} steps"
+    evidence = f"measured/predicted = {numbers(ratio, 5)} after {int(data['step'][-1])} steps"
     return holds(evidence) if (np.abs(ratio - 1) <= 0.01).all() else fails(evidence)
 
 
@@ -140,7 +140,7 @@ def adam_goes_elsewhere(data: xr.Dataset) -> Verdict:
     early, late = angle.sel(step=data["step"][-1] // 100, method="nearest"), angle.isel(step=-1)
     gd, adam = late.sel(optimizer="gd").values, late.sel(optimizer="adam").values
     stalls = (adam >= 0.5 * early.sel(optimizer="adam").values) & (adam > gd)
-    evidence = f"final angle: gd {np.array2string(gd, precision=4)}, adam {np.array2string(adam, precision=4)}"
+    evidence = f"final angle: gd {numbers(gd, 4)}, adam {numbers(adam, 4)}"
     if stalls.all():
         return holds(evidence)
     return holds_under(f"in {int(stalls.sum())} of {len(stalls)} data sets", evidence) if stalls.any() else fails(evidence)
@@ -156,7 +156,7 @@ def adam_finds_the_sup_margin(data: xr.Dataset) -> Verdict:
     """Final ℓ∞ margins relative to the best possible."""
     final = data["margin_sup"].isel(step=-1)
     adam, gd = final.sel(optimizer="adam").values, final.sel(optimizer="gd").values
-    evidence = f"ℓ∞ margin / best: adam {np.array2string(adam, precision=4)}, gd {np.array2string(gd, precision=4)}"
+    evidence = f"ℓ∞ margin / best: adam {numbers(adam, 4)}, gd {numbers(gd, 4)}"
     return holds(evidence) if (adam >= 0.98).all() and (adam > gd).all() else fails(evidence)
 
 
@@ -185,5 +185,5 @@ def normalized_is_faster(data: xr.Dataset) -> Verdict:
     """Final margin gaps."""
     gap = 1 - data["margin_l2"].isel(step=-1)
     fast, slow = gap.sel(optimizer="normalized").values, gap.sel(optimizer="gd").values
-    evidence = f"1 − margin/maximum: normalised {np.array2string(fast, precision=2)}, gd {np.array2string(slow, precision=2)}"
+    evidence = f"1 − margin/maximum: normalised {numbers(fast, 2)}, gd {numbers(slow, 2)}"
     return holds(evidence) if (fast < slow).all() else fails(evidence)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from theodolite.core.claim import Verdict, claim, fails, holds, holds_under, undecided
+from theodolite.core.claim import Verdict, claim, fails, holds, holds_under, numbers, undecided
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,7 +44,7 @@ def random_labels_do_not_generalize(data: xr.Dataset) -> Verdict:
     if "random" not in data["variant"].values:
         return undecided("the record holds no random labels")
     error = data["test_error"].sel(variant="random").isel(step=-1).values
-    evidence = f"test error {np.array2string(error, precision=3)}"
+    evidence = f"test error {numbers(error, 3)}"
     return holds(evidence) if ((error >= 0.8) & (error <= 1)).all() else fails(evidence)
 
 
@@ -158,5 +158,5 @@ def construction_is_exact(data: xr.Dataset) -> Verdict:
 def construction_does_not_generalize(data: xr.Dataset) -> Verdict:
     """Test error of the construction on true labels."""
     error = data["test_error"].sel(labels="true").mean("seed").values
-    evidence = f"test error with true labels {np.array2string(error, precision=3)} over n"
+    evidence = f"test error with true labels {numbers(error, 3)} over n"
     return holds(evidence) if (error >= 0.75).all() else fails(evidence)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from theodolite.draw.style import COLORS, INK, MUTED, figure, style
+from theodolite.draw.style import COLORS, INK, MUTED, figure, style, ticks_at
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,5 +96,6 @@ def memorization(record: Record) -> Figure:
         axes[2].set(xscale="log", yscale="log", ylabel="weights", title="Weights")
         for ax in axes:
             ax.set_xlabel("points n")
+            ticks_at(ax, n)
             ax.legend()
     return drawn

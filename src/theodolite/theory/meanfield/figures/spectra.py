@@ -15,12 +15,12 @@ __all__ = ["jacobian_spectrum"]
 
 
 def jacobian_spectrum(record: Record) -> Any:
-    """Histograms of singular values of the widest networks under the theory's density; rows are nets, columns depths."""
+    """Histograms of singular values of the widest networks under the theory's density; rows are depths, columns nets."""
     data = record.data
     with style():
-        drawn, axes = figure(data.sizes["net"], data.sizes["depth"], width=3.5, height=2.5, squeeze=False)
-        for row, net in enumerate(data.net.values):
-            for column, depth in enumerate(data.depth.values):
+        drawn, axes = figure(data.sizes["depth"], data.sizes["net"], width=2.8, height=2.5, squeeze=False)
+        for column, net in enumerate(data.net.values):
+            for row, depth in enumerate(data.depth.values):
                 axis = axes[row, column]
                 for color, kind in zip(COLORS, data.weights.values, strict=False):
                     one = data.sel(net=net, depth=depth, weights=kind).isel(width=-1)
@@ -35,7 +35,7 @@ def jacobian_spectrum(record: Record) -> Any:
                 axis.set_title(f"{net}, L = {depth}", fontsize=9)
                 axis.set_ylim(0, 2.5)
                 axis.set_xlim(left=0)
-                if row == data.sizes["net"] - 1:
+                if row == data.sizes["depth"] - 1:
                     axis.set_xlabel("singular value s")
                 if column == 0:
                     axis.set_ylabel("density")

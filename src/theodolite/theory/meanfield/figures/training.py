@@ -30,14 +30,21 @@ def trainability(record: Record) -> Any:
     return drawn
 
 
+#: One line style per learning rate.
+_LINES = ("-", "--", ":", "-.")
+
+
 def _losses(axis: Any, data: Any, dimension: str) -> None:
     for color, which in zip(COLORS, data[dimension].values, strict=False):
         one = data["loss"].sel({dimension: which})
-        for lr in data.lr.values:
-            axis.plot(data.step, one.sel(lr=lr).median("seed"), color=color, linewidth=1.2)
+        for line, lr in zip(_LINES, data.lr.values, strict=False):
+            axis.plot(data.step, one.sel(lr=lr).median("seed"), line, color=color, linewidth=1.2)
         axis.plot([], [], color=color, label=str(which))
-    axis.axhline(np.log(10.0), color="#52606D", linestyle=":", label="chance")
-    axis.set(xlabel="optimisation step", ylabel="cross-entropy (median over seeds)")
+    for line, lr in zip(_LINES, data.lr.values, strict=False):
+        axis.plot([], [], line, color="#52606D", linewidth=1.2, label=f"rate {lr:g}")
+    axis.axhline(np.log(10.0), color="#52606D", linewidth=0.8, label="chance")
+    # runs that diverge leave the panel
+    axis.set(xlabel="optimisation step", ylabel="cross-entropy (median over seeds)", ylim=(0.0, 1.6 * np.log(10.0)))
     axis.legend(fontsize=8)
 
 
