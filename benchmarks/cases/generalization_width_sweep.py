@@ -3,12 +3,15 @@
 from collections.abc import Callable
 
 import numpy as np
+from benchmarks.machine import Work
+from benchmarks.scaling import Curve
 
 from theodolite.data import digits
 from theodolite.theory.generalization import double_descent, random_features
 
 TITLE = "double descent: 18 widths up to 5n, n = 800 digits, ten outputs, against one least-squares solve per width"
 TOLERANCE = 1e-9
+GOALS = {"numpy.linalg.lstsq per width": 4.0}
 RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.9875, 1.0125, 1.025, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0)
 
 
@@ -53,3 +56,21 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
         "scipy lstsq (gelsy) per width": gelsy,
         "normal equations per width": normal_equations,
     }
+
+
+def floor(quick: bool) -> Work:
+    """One n × n factorisation by reflections for the widths below the threshold, and the Gram matrix of the widest above it."""
+    n = 200 if quick else 800
+    return Work(flops=4 / 3 * n**3 + 5.0 * n**3)
+
+
+def curves(quick: bool) -> list[Curve]:
+    sizes = (50, 100, 200) if quick else (100, 200, 400, 800)
+
+    def sweep(n: int) -> Callable[[], object]:
+        rng = np.random.default_rng(0)
+        f, y = rng.standard_normal((n, 5 * n)), rng.standard_normal((n, 10))
+        widths = [round(r * n) for r in RATIOS]
+        return lambda: double_descent(f, y, widths)
+
+    return [Curve("double descent, 18 widths up to 5n", "n", sizes, 3, sweep)]

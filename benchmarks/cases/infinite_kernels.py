@@ -7,11 +7,21 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from benchmarks.elsewhere import Elsewhere
+from benchmarks.machine import Work
+from benchmarks.scaling import Curve
 
 from theodolite.theory.tangent import infinite_kernels
 
 TITLE = "NNGP + NTK, depth 10, ReLU, N = 2,000, float64"
 TOLERANCE = 1e-8
+GOALS = {"neural-tangents": 4.0}
+#: Its NTK of a sample with itself passes through acos(c) at c = 1 − rounding; see NOTE.
+APPROXIMATE = ("neural-tangents",)
+NOTE = (
+    "off the diagonal neural-tangents' kernels agree with ours to 1e-12 or better; on it, where the recursion is exact arithmetic "
+    "(Θ ← K + σ_w²Θ/2), its NTK errs by some 1e-8 of the largest entry, because the arc cosine of a correlation rounded just below 1 loses half of the digits."
+)
 DEPTH, SIGMA_W2, SIGMA_B2 = 10, 2.0, 0.1
 
 
@@ -43,19 +53,10 @@ def ours(x: np.ndarray, activation: str) -> np.ndarray:
     return np.stack([found.nngp, found.ntk])
 
 
-def neural_tangents(x: np.ndarray, activation: str) -> np.ndarray:
-    """neural-tangents in float64; raises where it does not install."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    from neural_tangents import stax
-
-    layers = []
-    for _ in range(DEPTH):
-        layers += [stax.Dense(1, W_std=SIGMA_W2**0.5, b_std=SIGMA_B2**0.5), stax.Relu() if activation == "relu" else stax.Erf()]
-    _, _, kernel = stax.serial(*layers, stax.Dense(1, W_std=SIGMA_W2**0.5, b_std=SIGMA_B2**0.5))
-    found = jax.jit(lambda a: kernel(a, None, ("nngp", "ntk")))(x)
-    return np.stack([np.asarray(found.nngp), np.asarray(found.ntk)])
+def neural_tangents(x: np.ndarray, activation: str) -> Elsewhere:
+    """neural-tangents in float64, in an interpreter with a jax that it still imports with."""
+    settings = {"activation": activation, "depth": DEPTH, "sigma_w2": SIGMA_W2, "sigma_b2": SIGMA_B2}
+    return Elsewhere("jax", "benchmarks.peers.infinite_kernels:kernels", {"x": x, **settings})
 
 
 def inputs(quick: bool) -> np.ndarray:
@@ -69,5 +70,24 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
     return {
         "theodolite": lambda: ours(x, "relu"),
         "plain torch": lambda: plain(x, "relu"),
-        "neural-tangents": lambda: neural_tangents(x, "relu"),
+        "neural-tangents": neural_tangents(x, "relu"),
     }
+
+
+def floor(quick: bool) -> Work:
+    """One arc cosine and one root per layer and pair of samples (half of all pairs), at the speed of torch's functions."""
+    pairs = len(inputs(quick)) ** 2 / 2 * DEPTH
+    return Work(elements={"acos": pairs, "sqrt": pairs}, traffic=2 * 8.0 * len(inputs(quick)) ** 2)
+
+
+def curves(quick: bool) -> list[Curve]:
+    sizes, depths = ((100, 200, 400), (2, 4, 8)) if quick else ((500, 1000, 2000, 4000), (2, 4, 8, 16))
+
+    def kernels(count: int, depth: int) -> Callable[[], object]:
+        x = np.random.default_rng(0).standard_normal((count, 50))
+        return lambda: infinite_kernels(x, depth=depth, activation="relu", sigma_w2=SIGMA_W2, sigma_b2=SIGMA_B2)
+
+    return [
+        Curve("NNGP + NTK, ReLU, depth 4", "N", sizes, 2, lambda n: kernels(n, 4)),
+        Curve("NNGP + NTK, ReLU, N = 500", "depth", depths, 1, lambda d: kernels(500, d)),
+    ]

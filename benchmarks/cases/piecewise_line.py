@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import torch
+from benchmarks.scaling import Curve
 from torch import nn
 
 TITLE = "linear pieces of the 12-fold tent map (lengths)"
@@ -48,3 +49,13 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
         "theodolite": lambda: td.piecewise.regions(model, td.box(0, 1, dim=1)).volumes,
         "fractions, one segment at a time": lambda: literal(times),
     }
+
+
+def curves(quick: bool) -> list[Curve]:
+    import theodolite as td
+
+    def search(times: int) -> tuple[Callable[[], object], int]:
+        model = tent(times)
+        return (lambda: td.piecewise.regions(model, td.box(0, 1, dim=1))), 2**times
+
+    return [Curve("pieces of the iterated tent map", "pieces", (6, 8, 10) if quick else (8, 11, 14, 17), 1, search)]

@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from benchmarks.scaling import Curve
 from torch import nn
 
 TITLE = "linear regions of a 2-64-64-1 network on a square (sorted volumes)"
 TOLERANCE = 1e-9
+GOALS = {"vectorised numpy": 10.0}
 
 
 def network(widths: tuple[int, ...], seed: int = 0) -> nn.Sequential:
@@ -87,3 +89,15 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
         return np.sort(td.piecewise.regions(model, td.box(-1, 1, dim=2), certify="filtered").volumes)
 
     return {"theodolite": ours, "theodolite, filtered": certified, "vectorised numpy": lambda: np.sort(numpy_cutter(layers)[0])}
+
+
+def curves(quick: bool) -> list[Curve]:
+    import theodolite as td
+
+    def search(width: int) -> tuple[Callable[[], object], int]:
+        model = network((2, width, width, 1))
+        return (lambda: td.piecewise.regions(model, td.box(-1, 1, dim=2))), td.piecewise.regions(
+            model, td.box(-1, 1, dim=2)
+        ).count
+
+    return [Curve("regions of 2-w-w-1 on a square", "regions", (16, 32, 64) if quick else (32, 64, 128, 256), 1, search)]

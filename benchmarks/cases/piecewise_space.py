@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from benchmarks.cases.piecewise_plane import network
+from benchmarks.scaling import Curve
 
 TITLE = "linear regions of a 3-8-8-1 network on a cube (sorted constants of the affine maps)"
 TOLERANCE = 1e-9
@@ -25,3 +26,15 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
         return np.sort(_by_search(lower(model, (3,)), td.box(-1, 1, dim=3), None).affine[1][:, 0])
 
     return {"theodolite": ours, "linear programs (warm-started HiGHS)": programs}
+
+
+def curves(quick: bool) -> list[Curve]:
+    import theodolite as td
+
+    def search(width: int) -> tuple[Callable[[], object], int]:
+        model = network((3, width, width, 1))
+        return (lambda: td.piecewise.regions(model, td.box(-1, 1, dim=3))), td.piecewise.regions(
+            model, td.box(-1, 1, dim=3)
+        ).count
+
+    return [Curve("regions of 3-w-w-1 on a cube", "regions", (6, 8, 12) if quick else (8, 12, 16, 24), 1, search)]

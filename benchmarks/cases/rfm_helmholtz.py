@@ -1,11 +1,12 @@
 """The 1-d Helmholtz problem by 9 × 100 random features: assembling and solving, against a plain loop and against pyrfm."""
 
-import contextlib
-import io
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from benchmarks.elsewhere import Elsewhere
+from benchmarks.machine import Work
+from benchmarks.scaling import Curve
 
 from theodolite.core.seed import generator
 from theodolite.theory.pde import RandomFeatures, helmholtz_1d, solve_rfm
@@ -28,7 +29,7 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
     def loop() -> np.ndarray:
         return _loop(count, problem, grid[:, 0].numpy())
 
-    return {"theodolite": theodolite, "numpy, a dense loop and lstsq": loop, "pyrfm": lambda: _pyrfm(count, problem, grid)}
+    return {"theodolite": theodolite, "numpy, a dense loop and lstsq": loop, "pyrfm": _pyrfm(count, problem, grid)}
 
 
 def _loop(count: int, problem, grid: np.ndarray) -> np.ndarray:
@@ -73,19 +74,25 @@ def _loop(count: int, problem, grid: np.ndarray) -> np.ndarray:
     return result
 
 
-def _pyrfm(count: int, problem, grid: torch.Tensor) -> np.ndarray:
-    default = torch.get_default_dtype()
-    try:
-        import pyrfm
+def _pyrfm(count: int, problem, grid: torch.Tensor) -> Elsewhere:
+    x = torch.linspace(0, 8, POINTS, dtype=torch.float64)[:, None]
+    ends = torch.tensor([[0.0], [8.0]], dtype=torch.float64)
+    arguments = {"count": count, "cells": CELLS, "mass": MASS, "x": x.numpy(), "ends": ends.numpy(), "grid": grid.numpy()}
+    arguments |= {"rhs": problem.rhs(x).numpy()[:, None], "values": problem.boundary(ends).numpy()[:, None]}
+    return Elsewhere("torch", "benchmarks.peers.random_features:helmholtz", arguments)
 
-        x = torch.linspace(0, 8, POINTS, dtype=torch.float64)[:, None]
-        ends = torch.tensor([[0.0], [8.0]], dtype=torch.float64)
-        with contextlib.redirect_stdout(io.StringIO()):
-            model = pyrfm.RFMBase(dim=1, n_hidden=count, domain=(0.0, 8.0), n_subdomains=CELLS, dtype=torch.float64)
-            curvature = model.features_second_derivative(x, axis1=0, axis2=0).cat(dim=1)
-            matrix = torch.cat([curvature - MASS * model.features(x).cat(dim=1), model.features(ends).cat(dim=1)])
-            model.compute(matrix, verbose=False)
-            model.solve(torch.cat([problem.rhs(x), problem.boundary(ends)])[:, None])
-            return model.forward(grid)[:, 0].numpy()
-    finally:
-        torch.set_default_dtype(default)  # pyrfm changes it on import
+
+def floor(quick: bool) -> Work:
+    """One factorisation of each cell's 300 × J block, and one tanh per point and feature of its cell."""
+    count = 60 if quick else COUNT
+    return Work(flops=2.0 * POINTS * count**2, elements={"tanh": float(POINTS * count)})
+
+
+def curves(quick: bool) -> list[Curve]:
+    problem = helmholtz_1d(MASS)
+
+    def solve(cells: int) -> Callable[[], object]:
+        features = RandomFeatures(problem.domain, subdomains=cells, count=50, generator=generator(0))
+        return lambda: solve_rfm(problem, features, points=100 * cells)
+
+    return [Curve("random features, 50 and 100 points per cell", "cells", (4, 8, 16) if quick else (4, 8, 16, 32), 1, solve)]

@@ -9,12 +9,15 @@ value exceeds both together. Undecided signs count as zero, or, where certificat
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
 __all__ = ["subdivide_intervals"]
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+#: Typed as Any: the checker knows no compiled call with unpacked arguments.
+_jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 #: What an end is when it is not the zero of a function: the parent's lower or upper end.
 LOWER, UPPER = -1, -2

@@ -10,12 +10,15 @@ general position. A new vertex solves d facet equations, and carries the bound o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
 __all__ = ["FINE", "MORE_ROOM", "MORE_WORDS", "assemble", "crossings", "signs"]
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+#: Typed as Any: the checker knows no compiled call with unpacked arguments.
+_jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 #: What a cut reports when the buffers are too small.
 FINE, MORE_WORDS, MORE_ROOM = 0, 1, 2

@@ -1,0 +1,1 @@
+"""Peers' environments, from the requirement files of this folder."""
