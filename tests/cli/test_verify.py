@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from theodolite.cli.verify import main
-from theodolite.core.errors import ArgumentError
+from theodolite.core.errors import ArgumentError, StoreError
 
 
 def test_one_table_goes_into_several_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,3 +33,20 @@ def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="claims:begin"):
         main(["rank.theorems", "--store", str(tmp_path / "store"), "--into", str(page)])
     assert page.read_text(encoding="utf-8") == "nothing"
+
+
+def test_verdicts_of_an_earlier_run_take_the_place_of_these(tmp_path: Path) -> None:
+    page, first, edited = (tmp_path / name for name in ("page.md", "first.json", "edited.json"))
+    page.write_text("<!-- claims:begin -->\n<!-- claims:end -->\n", encoding="utf-8")
+    words = ["rank.theorems", "--store", str(tmp_path / "store")]
+    assert main([*words, "--out", str(first)]) == 0
+    row, *_ = rows = json.loads(first.read_text(encoding="utf-8"))
+    edited.write_text(json.dumps([row | {"verdict": "undecided", "scale": "paper"}]), encoding="utf-8")
+    assert main([*words, "--into", str(page), "--over", str(edited)]) == 0
+    table = page.read_text(encoding="utf-8")
+    assert table.count("| **undecided** | paper |") == 1
+    assert table.count("| small |") == len(rows) - 1
+    edited.write_text("[1]", encoding="utf-8")
+    with pytest.raises(StoreError, match="no table of claims"):
+        main([*words, "--into", str(page), "--over", str(edited)])
+    assert page.read_text(encoding="utf-8") == table

@@ -20,6 +20,7 @@ def run(
     store: Path = Path("runs/verify"),
     out: Path | None = None,
     into: tuple[Path, ...] = (),
+    over: Path | None = None,
 ) -> None:
     """Run the experiments, judge the claims of the literature, and print the table of verdicts. Finished records are reused.
 
@@ -30,8 +31,9 @@ def run(
         store: folder in which records are kept between runs.
         out: also write the table here, as .md or .json.
         into: Markdown files whose text between <!-- claims:begin --> and <!-- claims:end --> becomes the table of verdicts.
+        over: a .json table of an earlier run, at paper size say, whose verdicts take the place of these in the pages of --into.
     """
-    from theodolite.report.verify import as_markdown, between_markers, verify, write
+    from theodolite.report.verify import as_markdown, between_markers, recorded, verify, write
 
     rows = verify(list(names) or None, scale=scale, store=store, topic=topic)
     previous = ""
@@ -48,8 +50,9 @@ def run(
     if out is not None:
         write(rows, out)
         print(f"wrote {out}")
+    shown = rows if over is None else recorded(over, rows)
     for page in into:
-        text = between_markers(page.read_text(encoding="utf-8"), "claims", as_markdown(rows, evidence=False))
+        text = between_markers(page.read_text(encoding="utf-8"), "claims", as_markdown(shown, evidence=False))
         page.write_text(text, encoding="utf-8")
         print(f"updated {page}")
 

@@ -16,7 +16,7 @@ from theodolite.core.reference import described
 from theodolite.core.registry import claims, experiments, topics
 from theodolite.draw.progress import progress
 
-__all__ = ["Row", "as_markdown", "between_markers", "verify"]
+__all__ = ["Row", "as_markdown", "between_markers", "recorded", "verify"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,20 @@ def _record(experiment: Experiment, store: Path) -> Record:
         return record
 
 
+def recorded(path: Path, rows: Sequence[Row]) -> list[Row]:
+    """``rows``, each replaced by the row of the same claim in the JSON file ``path``, where there is one.
+
+    Raises:
+        StoreError: the file is no table of claims.
+    """
+    try:
+        kept = [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, TypeError, ValueError) as error:
+        raise StoreError(f"{str(path)!r} is no table of claims written by theodolite verify --out: {error}") from error
+    by_claim = {(row.experiment, row.statement): row for row in kept}
+    return [by_claim.get((row.experiment, row.statement), row) for row in rows]
+
+
 def write(rows: Iterable[Row], path: Path) -> None:
     """Write rows to ``path``: ``.json`` as records, ``.md`` as a table; atomically."""
     rows = list(rows)
@@ -107,12 +121,13 @@ def write(rows: Iterable[Row], path: Path) -> None:
 
 def as_markdown(rows: Sequence[Row], evidence: bool = True) -> str:
     """The table of claims as Markdown."""
-    head = ["experiment", "claim", "paper", "verdict", *(["evidence"] if evidence else [])]
+    head = ["experiment", "claim", "paper", "verdict", "size", *(["evidence"] if evidence else [])]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     previous = ""
     for row in rows:
         verdict = f"**{row.verdict}**" + (f": {row.condition}" if row.condition else "")
-        cells: list[Any] = [f"`{row.experiment}`" if row.experiment != previous else "", row.statement, row.paper, verdict]
+        name = f"`{row.experiment}`" if row.experiment != previous else ""
+        cells: list[Any] = [name, row.statement, row.paper, verdict, row.scale]
         previous = row.experiment
         lines.append(
             "| " + " | ".join(str(c).replace("|", "\\|") for c in [*cells, *([row.evidence] if evidence else [])]) + " |"
