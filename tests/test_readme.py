@@ -13,7 +13,17 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"block {i}" for i in range(len(BLOCKS))])
 def test_python_blocks_run(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {})
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    shown = capsys.readouterr().out
+    if "print(report)" in block:  # the ten lines: a table, a certificate and a point of the critical line are printed
+        assert "rank.epsilon_rank" in shown
+        assert "measured, a-priori bound" in shown
+        assert str(names["point"].sigma_w2) in shown
+        assert all(verdict.word == "holds" for _, verdict in names["record"].verify())
+    else:  # the training loop: looks were taken and drawn
+        assert names["run"].data.sizes["step"] > 10
+        assert names["figure"].axes
 
 
 def test_the_two_commands_come_first():

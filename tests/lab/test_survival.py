@@ -60,8 +60,8 @@ class Murderer(threading.Thread):
                 self.kills += 1
 
 
-def survive(tmp_path, kills, **how):
-    """Sweep again and again, into fresh stores, until so many workers were killed."""
+def survived(tmp_path, kills, **how):
+    """How many workers were killed while sweeping again and again into fresh stores, each found whole: ``kills`` or somewhat fewer."""
     total = 0
     for attempt in range(10):
         pids = tmp_path / f"pids{attempt}"
@@ -77,19 +77,19 @@ def survive(tmp_path, kills, **how):
         assert_whole(sweep)
         total += murderer.kills
         if total >= kills:
-            return
-    pytest.fail(f"only {total} workers could be killed")
+            break
+    return total
 
 
 @pytest.mark.slow
 def test_killing_spawned_workers_at_random_times(tmp_path):
-    survive(tmp_path, kills=20)
+    assert survived(tmp_path, kills=20) >= 20
 
 
 @pytest.mark.slow
 def test_killing_dask_workers_at_random_times(tmp_path):
     pytest.importorskip("distributed")
-    survive(tmp_path, kills=20, engine="dask")
+    assert survived(tmp_path, kills=20, engine="dask") >= 20
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from theodolite.theory.meanfield.predict.gates import gate_rule, sigmoid
 from theodolite.theory.meanfield.predict.softmax_moments import softmax_moments
 
 
-def close(value, reference, digits=10):
+def assert_close(value, reference, digits=10):
     assert value == pytest.approx(reference, rel=10.0**-digits, abs=10.0**-digits)
 
 
@@ -24,8 +24,8 @@ def close(value, reference, digits=10):
 )
 def test_resnet_of_tanh(depth, length, growth):
     found = td.meanfield.resnet("tanh", 1.0, 0.0, depth=depth, p0=1.0)
-    close(found.length[-1], length, 8)
-    close(found.log_gradient_growth[-1], growth, 8)
+    assert_close(found.length[-1], length, 8)
+    assert_close(found.log_gradient_growth[-1], growth, 8)
     equal = td.meanfield.resnet("tanh", 1.0, 0.0, depth=depth, p0=1.0, c0=1.0)
     np.testing.assert_allclose(equal.correlation, 1.0, rtol=1e-12)
 
@@ -39,20 +39,20 @@ def test_full_resnet():
         h = math.sqrt(2.0 * p + 0.5) * z
         growth += math.log1p(2.0 * float(weight @ np.cosh(h) ** -4.0))
         p += float(weight @ np.tanh(h) ** 2) + 0.1
-    close(found.length[-1], p)
-    close(p, 100.418165, 7)
-    close(found.log_gradient_growth[-1], growth)
+    assert_close(found.length[-1], p)
+    assert_close(p, 100.418165, 7)
+    assert_close(found.log_gradient_growth[-1], growth)
     relu = predict.resnet("relu", 1.0, 0.0, 1.0, 0.0, depth=10, kind="frn")
-    close(relu.gradient_growth[-1], 1.5**10)
+    assert_close(relu.gradient_growth[-1], 1.5**10)
     scaled = predict.resnet("relu", 2.0, 0.0, 0.01, 0.0, depth=100, kind="frn")
-    close(scaled.gradient_growth[-1], 1.01**100)
+    assert_close(scaled.gradient_growth[-1], 1.01**100)
 
 
 @pytest.mark.parametrize("depth", [3, 50])
 def test_optimal_variance_meets_its_target(depth):
     w = predict.optimal_variance(depth, "tanh", log_growth=2.0)
-    close(predict.resnet("tanh", w, depth=depth).log_gradient_growth[-1], 2.0, 8)
-    close(predict.optimal_variance(depth, "relu", log_growth=2.0, kind="frn"), 2 * math.expm1(2.0 / depth), 8)
+    assert_close(predict.resnet("tanh", w, depth=depth).log_gradient_growth[-1], 2.0, 8)
+    assert_close(predict.optimal_variance(depth, "relu", log_growth=2.0, kind="frn"), 2 * math.expm1(2.0 / depth), 8)
     with pytest.raises(NumericalError, match="no sigma_w2"):
         predict.optimal_variance(depth, "tanh", log_growth=1.0, sigma_v2=0.0, kind="frn")
 
@@ -62,10 +62,10 @@ def test_convolution_and_normalisation():
     np.testing.assert_allclose(modes[:4], [1, 0.804737854124, 1 / 3, -0.138071187458], atol=1e-12)
     growth = {"relu": 1.466942206924, "tanh": 1.177807232, "gelu": 1.318844971, "hardtanh": 1.322891542}
     for name, value in growth.items():
-        close(td.meanfield.batchnorm_gradient_growth(name), value, 9)
+        assert_close(td.meanfield.batchnorm_gradient_growth(name), value, 9)
     for batch in (6, 16, 64):
-        close(predict.batchnorm_gradient_growth(torch.nn.Identity(), batch), (batch - 2) / (batch - 3))
-    close(td.meanfield.layernorm_chi("gelu"), 1.072031598, 9)
+        assert_close(predict.batchnorm_gradient_growth(torch.nn.Identity(), batch), (batch - 2) / (batch - 3))
+    assert_close(td.meanfield.layernorm_chi("gelu"), 1.072031598, 9)
 
 
 # -- recurrent ---------------------------------------------------------------------------------------------------------------
@@ -73,11 +73,11 @@ def test_convolution_and_normalisation():
 
 def test_vanilla_rnn_reference_and_signs():
     found = td.meanfield.vanilla_rnn(torch.erf, 0.6, 0.4, 0.0, 0.5)
-    close(found.q_star, 0.624991762256)
-    close(found.c_star, 0.487685294905)
-    close(found.chi_1, 0.408347020583)
+    assert_close(found.q_star, 0.624991762256)
+    assert_close(found.c_star, 0.487685294905)
+    assert_close(found.chi_1, 0.408347020583)
     opposite = td.meanfield.vanilla_rnn("erf", 0.6, 0.4, 0.0, -0.5)
-    close(opposite.c_star, -found.c_star)  # odd network
+    assert_close(opposite.c_star, -found.c_star)  # odd network
     assert predict.vanilla_rnn("erf", 0.6, 0.4, 0.0, -1.0).c_star == -1.0
     assert predict.vanilla_rnn("tanh", 1.1, 0.1, 0.2, 1.0).c_star == 1.0
     chaotic = predict.vanilla_rnn("tanh", 6.0, 0.1, 0.0, 0.9)
@@ -107,9 +107,9 @@ def test_vanilla_rnn_with_tied_weights():
 @pytest.mark.parametrize(("mu", "q", "chi"), [(0, 0.44039575070106, 0.36454518095438), (2, 0.15936857399494, 0.74439785865202)])
 def test_minimal_rnn_reference(mu, q, chi):
     found = td.meanfield.minimal_rnn(1.0, 1.0, mu, 0.0)
-    close(found.q_star, q, 12)
-    close(found.chi, chi, 12)
-    close(found.time_scale, -1 / math.log(chi), 9)
+    assert_close(found.q_star, q, 12)
+    assert_close(found.chi, chi, 12)
+    assert_close(found.time_scale, -1 / math.log(chi), 9)
 
 
 def test_minimal_rnn_against_adaptive_quadrature():
@@ -124,8 +124,8 @@ def test_minimal_rnn_against_adaptive_quadrature():
             lambda z: f(1 / (1 + math.exp(-6.0 - deviation * z))) * weight(z), -12, 12, epsabs=0, epsrel=1e-12, limit=400
         )[0]
 
-    close(found.q_star, average(lambda u: (1 - u) ** 2) / (1 - average(lambda u: u * u)), 8)
-    close(found.chi, average(lambda u: u * u) + (found.q_star + 1) * average(lambda u: (u - u * u) ** 2), 10)
+    assert_close(found.q_star, average(lambda u: (1 - u) ** 2) / (1 - average(lambda u: u * u)), 8)
+    assert_close(found.chi, average(lambda u: u * u) + (found.q_star + 1) * average(lambda u: (u - u * u) ** 2), 10)
 
 
 @pytest.mark.parametrize("scale", [3.0, 1e3, 1e6])
@@ -196,7 +196,7 @@ def test_gated_networks_with_fresh_weights(kind):
 def test_gated_networks_without_recurrence():
     # Nothing comes back through h: χ is what the memory gate keeps.
     for network in (predict.lstm(0.0, 1.0, 2.0), predict.gru(0.0, 1.0, 2.0), predict.minimal_rnn(0.0, 1.0, 2.0, 0.0)):
-        close(network.chi, network.gate, 12)
+        assert_close(network.chi, network.gate, 12)
     assert predict.lstm(0.5, 0.0).q_star == 0.0
     with pytest.raises(ArgumentError, match="4"):
         predict.lstm([1.0, 2.0], 1.0)
@@ -219,8 +219,8 @@ def test_softmax_moments_against_samples(n, tau, rho):
     for theory, sample in zip((found.overlap, found.spread, found.cross_overlap, found.cross_spread), samples, strict=True):
         assert abs(theory - sample.mean()) < 4 * sample.std() / math.sqrt(size)
     same = softmax_moments(n, tau, 1.0)
-    close(same.cross_overlap, same.overlap, 9)
-    close(same.cross_spread, same.spread, 9)
+    assert_close(same.cross_overlap, same.overlap, 9)
+    assert_close(same.cross_spread, same.spread, 9)
 
 
 def _block(x, settings, g, heads=12, keys=64):
@@ -269,14 +269,14 @@ def test_attention_limits():
     # Uniform weights: n tokens collapse to their mean, and a gradient is cut to 1/n once, not in every block.
     flat = predict.attention(5, 4, sigma_a2=0.0, activation="identity", sigma_m2=1.0, residual=0.0, norm="none")
     np.testing.assert_allclose(flat.correlation[1:], 1.0, atol=1e-10)
-    close(flat.length[-1], 0.25)
-    close(flat.log_gradient_growth.sum(), -math.log(4), 9)
+    assert_close(flat.length[-1], 0.25)
+    assert_close(flat.log_gradient_growth.sum(), -math.log(4), 9)
     # Without attention, the residual ReLU network
     plain = predict.attention(7, 4, sigma_v2=0.0, sigma_m2=0.5, norm="none", c0=0.3)
     other = predict.resnet("relu", 1.0, 0.0, 0.5, 0.0, depth=7, c0=0.3, kind="frn")
     np.testing.assert_allclose(plain.length, other.length)
     np.testing.assert_allclose(plain.correlation, other.correlation)
-    close(plain.log_gradient_growth.sum(), other.log_gradient_growth[-1])
+    assert_close(plain.log_gradient_growth.sum(), other.log_gradient_growth[-1])
     for bad in ({"tokens": 1}, {"c0": -0.5}, {"norm": "post"}, {"sigma_a2": -1.0}, {"depth": 0}):
         with pytest.raises(ArgumentError):
             predict.attention(**{"depth": 3, "tokens": 8, **bad})

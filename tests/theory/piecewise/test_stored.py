@@ -38,7 +38,7 @@ class Dying(Executor):
         return future
 
 
-def same(stored, found):
+def assert_same(stored, found):
     assert stored.count == len(stored) == found.count
     assert stored.complete
     for name in ("maximum", "minimum"):
@@ -58,11 +58,11 @@ def same(stored, found):
 def test_a_store_holds_the_same_regions(nets, tmp_path, outputs):
     model = nets["he"]((2, 16, 16, outputs), 0)
     found = td.piecewise.regions(model, SQUARE)
-    same(td.piecewise.regions(model, SQUARE, out=tmp_path / "here"), found)
+    assert_same(td.piecewise.regions(model, SQUARE, out=tmp_path / "here"), found)
     with ThreadPoolExecutor(2) as pool:
-        same(td.piecewise.regions(model, SQUARE, out=tmp_path / "threads", executor=pool), found)
+        assert_same(td.piecewise.regions(model, SQUARE, out=tmp_path / "threads", executor=pool), found)
     again = td.piecewise.StoredRegions(str(tmp_path / "threads"))  # without the model
-    same(again, found)
+    assert_same(again, found)
     assert "282 activation regions" in repr(again)
     assert sum(part.count for part in again) == found.count
 
@@ -74,10 +74,10 @@ def test_other_domains_and_certificates(nets, tmp_path, certify):
         [td.polyline([[-1.0, -1.0], [1.0, 0.5], [0.0, 1.0]]), td.polygon([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])]
     ):
         found = td.piecewise.regions(model, domain, certify=certify)
-        same(td.piecewise.regions(model, domain, certify=certify, out=tmp_path / str(k)), found)
+        assert_same(td.piecewise.regions(model, domain, certify=certify, out=tmp_path / str(k)), found)
     space = nets["int"]((3, 5, 5, 1), 0)
     found = td.piecewise.regions(space, td.box(-1, 1, dim=3), certify=certify)
-    same(td.piecewise.regions(space, td.box(-1, 1, dim=3), certify=certify, out="memory://piecewise-" + certify), found)
+    assert_same(td.piecewise.regions(space, td.box(-1, 1, dim=3), certify=certify, out="memory://piecewise-" + certify), found)
 
 
 def test_resumes_where_it_died(nets, tmp_path):
@@ -93,7 +93,7 @@ def test_resumes_where_it_died(nets, tmp_path):
     total = len(json.loads((tmp_path / "manifest.json").read_text())["tiles"])
     assert healthy.carried == total - 3
     assert all((tmp_path / "done" / name).stat().st_mtime_ns == when for name, when in done.items())
-    same(stored, td.piecewise.regions(model, SQUARE))
+    assert_same(stored, td.piecewise.regions(model, SQUARE))
     idle = Dying(0)
     assert td.piecewise.regions(model, SQUARE, out=tmp_path, executor=idle).count == 295
     assert idle.carried == 0
@@ -148,7 +148,7 @@ def test_processes_write_their_own_tiles(nets, tmp_path):
     model = nets["int"]((2, 16, 16, 1), 1)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         stored = td.piecewise.regions(model, SQUARE, out=tmp_path, executor=pool)
-    same(stored, td.piecewise.regions(model, SQUARE))
+    assert_same(stored, td.piecewise.regions(model, SQUARE))
 
 
 def test_tiles_are_the_same_every_time_and_cover_everything(nets):
