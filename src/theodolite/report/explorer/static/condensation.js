@@ -2,7 +2,7 @@
 
 import { diverging } from "./colour.js";
 import { el, fmt, list, num, numberField, selectField, table, trimmed } from "./dom.js";
-import { Frame, panel } from "./frame.js";
+import { mounting, panel } from "./frame.js";
 import { Plot } from "./plot.js";
 import { offered } from "./source.js";
 
@@ -15,14 +15,10 @@ const NAMES = ["tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mis
 const TARGETS = [["four_points", "four points"], ["step", "a step"], ["sine", "sin 3x"], ["bump", "a bump"]];
 const TITLES = { ntk: "NTK", mean_field: "mean field", xavier: "Xavier", lecun: "LeCun", he: "He", pytorch: "PyTorch" };
 
-export function mount(root, context, values) {
-  const frame = new Frame(root, {
-    name: "condensation", title: "Do the neurons align?",
-    intro: "Two-layer networks of width m with weight scales β₁β₂/α = m^(−γ) and β₁/β₂ = m^(−γ′). In the linear regime the input weights stay where they were; in the condensed regime they travel far and gather in a few directions, which the data and the activation decide before training. Pick a point, or move it with the arrow keys.",
-  });
-  const view = new View(frame, context, values);
-  return { update: (v, changed) => view.update(v, changed), close: () => frame.close() };
-}
+export const mount = mounting(() => View, {
+  name: "condensation", title: "Do the neurons align?",
+  intro: "Two-layer networks of width m with weight scales β₁β₂/α = m^(−γ) and β₁/β₂ = m^(−γ′). In the linear regime the input weights stay where they were; in the condensed regime they travel far and gather in a few directions, which the data and the activation decide before training. Pick a point, or move it with the arrow keys.",
+});
 
 class View {
   constructor(frame, context, values) {

@@ -1,7 +1,7 @@
 // Double descent: the errors of least squares on N random features, and the fit at the chosen N.
 
 import { el, fmt, list, num, numberField, selectField, sliderField } from "./dom.js";
-import { Frame, panel } from "./frame.js";
+import { mounting, panel } from "./frame.js";
 import { Plot } from "./plot.js";
 import { offered } from "./source.js";
 
@@ -12,14 +12,10 @@ export const defaults = { data: "sine", kind: "cosine", samples: 20, noise: 0.2,
 const RIDGES = [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10];
 const NOISES = [0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1];
 
-export function mount(root, context, values) {
-  const frame = new Frame(root, {
-    name: "descent", standard: defaults, title: "Why does a larger model generalise better?",
-    intro: "Least squares on N random features of n samples. The test error peaks where the model can just interpolate the data, at N = n, and falls again beyond. Move through the widths with the slider, or with the arrow keys on the curve; a little ridge removes the peak.",
-  });
-  const view = new View(frame, context, values);
-  return { update: (v, changed) => view.update(v, changed), close: () => frame.close() };
-}
+export const mount = mounting(() => View, {
+  name: "descent", standard: defaults, title: "Why does a larger model generalise better?",
+  intro: "Least squares on N random features of n samples. The test error peaks where the model can just interpolate the data, at N = n, and falls again beyond. Move through the widths with the slider, or with the arrow keys on the curve; a little ridge removes the peak.",
+});
 
 class View {
   constructor(frame, context, values) {

@@ -19,6 +19,15 @@ export function panel(title, plot, caption) {
   return el("section", { class: "panel" }, el("h2", {}, title), plot.root ?? plot, caption ? el("p", { class: "caption" }, caption) : null);
 }
 
+// How main.js opens a view: a frame with its heading, and what fills it. The class comes as a function, since it stands below.
+export function mounting(view, about) {
+  return (root, context, values) => {
+    const frame = new Frame(root, about);
+    const shown = new (view())(frame, context, values);
+    return { update: (v, changed) => shown.update(v, changed), close: () => { shown.stop?.(); frame.close(); } };
+  };
+}
+
 // A view's page: heading, controls, tools, a place for messages, and the body.
 export class Frame {
   constructor(root, { title, intro, name, standard = {} }) {

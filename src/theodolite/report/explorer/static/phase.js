@@ -2,7 +2,7 @@
 
 import { diverging, sequential } from "./colour.js";
 import { el, fmt, list, num, numberField, selectField, sliderField, trimmed } from "./dom.js";
-import { Frame, panel } from "./frame.js";
+import { mounting, panel } from "./frame.js";
 import { Plot } from "./plot.js";
 import { offered } from "./source.js";
 
@@ -19,14 +19,10 @@ const SHOWN = {
 };
 const DEPTHS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200, 500, 1000];
 
-export function mount(root, context, values) {
-  const frame = new Frame(root, {
-    name: "phase", standard: { b_max: defaults.bmax }, title: "Where can a deep network be trained?",
-    intro: "Wide networks with weights of variance σ_w²/fan-in and biases of variance σ_b². Below the critical line χ₁ = 1 signals of different inputs merge and gradients vanish, above it they scatter and gradients explode. Pick a point, or move it with the arrow keys.",
-  });
-  const view = new View(frame, context, values);
-  return { update: (v, changed) => view.update(v, changed), close: () => frame.close() };
-}
+export const mount = mounting(() => View, {
+  name: "phase", standard: { b_max: defaults.bmax }, title: "Where can a deep network be trained?",
+  intro: "Wide networks with weights of variance σ_w²/fan-in and biases of variance σ_b². Below the critical line χ₁ = 1 signals of different inputs merge and gradients vanish, above it they scatter and gradients explode. Pick a point, or move it with the arrow keys.",
+});
 
 class View {
   constructor(frame, context, values) {

@@ -2,7 +2,7 @@
 
 import { css, diverging, hue, ink } from "./colour.js";
 import { el, fmt, list, num, numberField, selectField, table } from "./dom.js";
-import { Frame, panel } from "./frame.js";
+import { mounting, panel } from "./frame.js";
 import { Plot } from "./plot.js";
 import { offered } from "./source.js";
 
@@ -12,14 +12,10 @@ export const defaults = { hidden: "6,6", seed: 57, recipe: "gaussian", edits: ""
 
 const SHAPES = ["4", "8", "5,4", "6,6", "8,8", "4,4,4", "6,6,6", "8,8,8"];
 
-export function mount(root, context, values) {
-  const frame = new Frame(root, {
-    name: "regions", standard: defaults, title: "What function is a ReLU network, exactly?",
-    intro: "A network with two inputs cuts the square [−1, 1]² into polygons and is affine on each. Choose a weight by its line or neuron and change it. The three-layer network at the side computes the same function, which is proved in rational arithmetic each time. Move over the square, or use the arrow keys, to read off a region.",
-  });
-  const view = new View(frame, context, values);
-  return { update: (v, changed) => view.update(v, changed), close: () => frame.close() };
-}
+export const mount = mounting(() => View, {
+  name: "regions", standard: defaults, title: "What function is a ReLU network, exactly?",
+  intro: "A network with two inputs cuts the square [−1, 1]² into polygons and is affine on each. Choose a weight by its line or neuron and change it. The three-layer network at the side computes the same function, which is proved in rational arithmetic each time. Move over the square, or use the arrow keys, to read off a region.",
+});
 
 class View {
   constructor(frame, context, values) {

@@ -2,7 +2,7 @@
 
 import { SERIES } from "./colour.js";
 import { el, fmt, list, num, numberField, selectField, sliderField } from "./dom.js";
-import { Frame, panel } from "./frame.js";
+import { mounting, panel } from "./frame.js";
 import { Plot } from "./plot.js";
 import { offered } from "./source.js";
 
@@ -13,14 +13,10 @@ export const defaults = { activation: "tanh", target: "three_cosines", optimizer
 const TARGETS = [["three_cosines", "cos x + cos 2x + cos 10x"], ["three_sines", "three sines"], ["two_kinks", "two kinks"]];
 const INITS = [["torch", "PyTorch's"], ["deterministic", "deterministic"]];
 
-export function mount(root, context, values) {
-  const frame = new Frame(root, {
-    name: "staircase", standard: defaults, title: "How many neurons are linearly independent, and when?",
-    intro: "A network learns a function of one variable. The ε-rank counts the eigenvalues of its last hidden layer's mass matrix above ε: neurons that are no combinations of the others. Early in training there are few; the loss falls where the rank rises. Play the run, or step through it.",
-  });
-  const view = new View(frame, context, values);
-  return { update: (v, changed) => view.update(v, changed), close: () => { view.stop(); frame.close(); } };
-}
+export const mount = mounting(() => View, {
+  name: "staircase", standard: defaults, title: "How many neurons are linearly independent, and when?",
+  intro: "A network learns a function of one variable. The ε-rank counts the eigenvalues of its last hidden layer's mass matrix above ε: neurons that are no combinations of the others. Early in training there are few; the loss falls where the rank rises. Play the run, or step through it.",
+});
 
 class View {
   constructor(frame, context, values) {

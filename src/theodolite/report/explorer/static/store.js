@@ -2,18 +2,14 @@
 
 import { diverging, sequential } from "./colour.js";
 import { el, fmt, list, num, selectField, table } from "./dom.js";
-import { Frame } from "./frame.js";
+import { mounting } from "./frame.js";
 import { Plot } from "./plot.js";
 
 export const title = "Sweep";
 export const needs = "store/summary";
 export const defaults = { variable: "", x: "", y: "", at: "", log: "no" };
 
-export function mount(root, context, values) {
-  const frame = new Frame(root, { name: "sweep", title: "A sweep's results", intro: "Choose a result and one or two of its dimensions; the others are fixed or averaged over. Cells that are missing stay empty, failed ones are crossed." });
-  const view = new View(frame, context, values);
-  return { update: (v, changed) => view.update(v, changed), close: () => frame.close() };
-}
+export const mount = mounting(() => View, { name: "sweep", title: "A sweep's results", intro: "Choose a result and one or two of its dimensions; the others are fixed or averaged over. Cells that are missing stay empty, failed ones are crossed." });
 
 class View {
   constructor(frame, context, values) {
