@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from theodolite.core.errors import ArgumentError, unknown
 from theodolite.core.quantity import topic_of
 from theodolite.core.record import Record, provenance
+from theodolite.core.settings import fitting
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,6 +63,12 @@ class Experiment(ABC):
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         cls.name = f"{topic_of(cls.__module__)}.{words}"
         EXPERIMENTS[cls.name] = cls
+
+    def __post_init__(self) -> None:
+        """Settings of the kind of their defaults; a subclass with rules of its own calls this first."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if "|" not in str(field.type) and field.default is not dataclasses.MISSING:
+                object.__setattr__(self, field.name, fitting(field.name, getattr(self, field.name), field.default))
 
     @abstractmethod
     def measure(self) -> xr.Dataset:

@@ -62,6 +62,7 @@ class Initial(Experiment):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.dimensions, default=0) < 1:
             raise ArgumentError(f"dimensions must be at least 1, got {self.dimensions!r}")
         if not (self.std > 0 and self.lr > 0 and self.steps >= 2 and self.neurons >= 2 and self.samples >= 2):

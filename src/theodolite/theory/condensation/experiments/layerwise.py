@@ -63,6 +63,7 @@ class LayerwisePhase(Experiment):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(set(self.widths)) < 2 or min(self.widths) < 2:
             raise ArgumentError(f"widths must be at least two different numbers ≥ 2 (a slope needs two), got {self.widths!r}")
         if self.depth < 1:

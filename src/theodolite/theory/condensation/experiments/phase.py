@@ -67,15 +67,14 @@ class PhaseDiagram(Experiment):
     }
 
     def __post_init__(self) -> None:
-        for name, kind in (("gamma", float), ("gamma_prime", float), ("widths", int), ("seeds", int), ("x", float)):
-            object.__setattr__(self, name, tuple(kind(value) for value in np.atleast_1d(getattr(self, name))))
+        super().__post_init__()
+        for name in ("gamma", "gamma_prime", "x"):
+            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
         widths = self.widths
         if len(set(widths)) < 2 or min(widths) < 2:
             raise ArgumentError(f"widths must be at least two different whole numbers ≥ 2 (a slope needs two), got {widths!r}")
         if self.antisymmetric and any(m % 2 for m in widths):
             raise ArgumentError(f"widths must be even when antisymmetric=True (neurons come in pairs), got {widths!r}")
-        if not len(self.seeds) or not len(self.gamma) or not len(self.gamma_prime):
-            raise ArgumentError("gamma, gamma_prime and seeds must each hold at least one value")
         if not (self.tolerance > 0 and self.growth > 0 and self.steps > 0):
             raise ArgumentError("tolerance, growth and steps must be positive")
         targets = self._targets()

@@ -57,6 +57,7 @@ class RealData(Experiment):
     small: ClassVar[Mapping[str, Any]] = {"neurons": 30, "epochs": 400, "train": 200}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.lr) != len(self.stds) or not len(self.stds):
             raise ArgumentError(f"lr must hold one learning rate per initialisation, got {len(self.lr)} for {len(self.stds)}")
         if self.neurons < 2 or self.epochs < 1:

@@ -52,6 +52,7 @@ class Regimes(Experiment):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.lr) != len(self.t) or not len(self.t):
             raise ArgumentError(f"lr must hold one learning rate per t, got {len(self.lr)} for {len(self.t)}")
 

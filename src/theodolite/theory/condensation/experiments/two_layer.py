@@ -76,21 +76,17 @@ class TwoLayerTraining(Experiment):
     small: ClassVar[Mapping[str, Any]] = {"width": 100, "epochs": 300, "test_size": 500, "seeds": (0, 1)}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.convention not in ("std", "variance"):
             raise ArgumentError(f"convention must be 'std' or 'variance' (which of the two equals m^−t), got {self.convention!r}")
         if self.dtype not in ("float64", "float32"):
             raise ArgumentError(f"dtype must be 'float64' or 'float32', got {self.dtype!r}")
         for name in ("width", "epochs", "training_size", "test_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or int(value) != value or value < 1:
-                raise ArgumentError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if isinstance(self.seeds, int) or not len(self.seeds):
-            raise ArgumentError(f"seeds must be a tuple of at least one seed, got {self.seeds!r}")
-        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
+            if getattr(self, name) < 1:
+                raise ArgumentError(f"{name} must be a whole number of at least 1, got {getattr(self, name)!r}")
         if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
             raise ArgumentError(f"device {self.device!r} is not available here: torch sees no GPU; use device='cpu'")
-        low, high = self.boundary
-        if not low < high:
+        if len(self.boundary) != 2 or not self.boundary[0] < self.boundary[1]:
             raise ArgumentError(f"boundary must be an interval (low, high) with low < high, got {self.boundary!r}")
         find_activation(self.activation)
 

@@ -36,12 +36,12 @@ class DoubleDescentFeatures(Experiment):
     """Test error of least squares on N random features against N/n, through the interpolation threshold N = n.
 
     Attributes:
-        data: ``"digits"``, or ``"mnist"`` (with ``samples=10_000, test_samples=10_000, scale=0.2`` for the paper's size).
+        data: ``"digits"``, or ``"mnist"`` (with ``samples=10_000, test_samples=10_000, feature_scale=0.2`` for the paper's size).
         kinds: kinds of random features.
         samples: n.
         test_samples: number of test samples, as far as there are.
         ratios: N/n.
-        scale: of the random directions, in units of pixels in [0, 1].
+        feature_scale: of the random directions, in units of pixels in [0, 1].
         label_noise: probabilities that a training label is replaced by a random one.
         ridges: λ of the penalty λ‖a‖² on the summed squared error; 0 is least squares of least norm.
         seeds: repetitions; each has its own split, features and label noise.
@@ -54,7 +54,7 @@ class DoubleDescentFeatures(Experiment):
     ratios: tuple[float, ...] = (
         *(0.05, 0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.975, 1.0, 1.025, 1.05, 1.1, 1.2, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0),
     )
-    scale: float = 0.5
+    feature_scale: float = 0.5
     label_noise: tuple[float, ...] = (0.0, 0.1)
     ridges: tuple[float, ...] = (0.0, 0.01, 1.0)
     seeds: int = 5
@@ -82,7 +82,7 @@ class DoubleDescentFeatures(Experiment):
             split = load(self.data, self.samples, self.test_samples, s)
             count, seed = self.widths[-1], child_seed(s, "features", self.kinds[k])
             features = [
-                random_features(x.numpy(), count, kind=self.kinds[k], scale=self.scale, generator=seed)
+                random_features(x.numpy(), count, kind=self.kinds[k], scale=self.feature_scale, generator=seed)
                 for x in (split.x, split.x_test)
             ]
             for r in range(len(self.ridges)):
@@ -143,7 +143,7 @@ class DoubleDescentFeatures(Experiment):
             return out
         pool = load(self.data, 1796, 1, 0)
         x, y = pool.x.numpy(), one_hot(pool.y).numpy()
-        eigenvalues, vectors = np.linalg.eigh(np.exp(-(self.scale**2) * _distances2(x) / 2) / len(x))
+        eigenvalues, vectors = np.linalg.eigh(np.exp(-(self.feature_scale**2) * _distances2(x) / 2) / len(x))
         kept = eigenvalues > 1e-13 * eigenvalues[-1]
         energy = ((vectors[:, kept].T @ y) ** 2).sum(1) / len(x)
         share = self.samples / len(x)
