@@ -55,7 +55,8 @@ def layers(record: Record) -> Any:
         for color, layer in zip(sequence(data.sizes["layer"]), data.layer.values, strict=True):
             band(axes[0, 0], data["rank"].sel(layer=layer), color, f"layer {layer}", steps=True)
         band(axes[1, 0], data["loss"], COLORS[1], "loss")
-        axes[0, 0].legend(ncols=2)
+        # the bands fill the upper panel
+        axes[1, 0].legend(*axes[0, 0].get_legend_handles_labels(), ncols=2, loc="upper right")
         axes[0, 0].set_title(f"ε-rank by layer, L = {record.settings['depth']}, n = {record.settings['width']}")
     return drawn
 
