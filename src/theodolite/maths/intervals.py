@@ -2,6 +2,7 @@
 
 An end of an interval carries a bound on its error, a function a bound on the error of its values; a sign is *decided* when the
 value exceeds both together. Undecided signs count as zero, or, where certificates are wanted, send the whole parent back.
+An end and a zero are a row (t, error radius, number of the function that vanishes there).
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -14,156 +15,114 @@ from typing import Any
 import numba
 import numpy as np
 
+from theodolite.maths.cutters import KEEP, SIDE, drops, empty_parts, finished, gather, line_states, record, with_room
+
 __all__ = ["subdivide_intervals"]
 
 #: Typed as Any: the checker knows no compiled call with unpacked arguments.
 _jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-#: What an end is when it is not the zero of a function: the parent's lower or upper end.
-LOWER, UPPER = -1, -2
-
 
 @_jit
-def _side(slope, constant, error, end, radius):
-    h = slope * end + constant
-    tolerance = error + abs(slope) * radius
+def _side(table, j, ends, i):
+    """Sign of function j at end i; 0 where it is undecided."""
+    h = table[0, j] * ends[i, 0] + table[1, j]
+    tolerance = table[2, j] + abs(table[0, j]) * ends[i, 1]
     return np.int64(h > tolerance) - np.int64(h < -tolerance)
 
 
 @_jit
-def _zeros(rows, owner, first, errors, keep, ends, sources, roots, radii, flippers, current):
+def _put(rows, i, t, radius, number):
+    rows[i, 0], rows[i, 1], rows[i, 2] = t, radius, number
+
+
+@_jit
+def _zeros(table, states, ends, zeros):
     """Zeros inside the interval ``ends``, ascending; functions that keep one side move an end instead.
 
-    Returns (how many, dropped, unsure); the zeros stand in ``roots`` and ``radii``, the functions in ``flippers``.
+    Returns (how many, dropped, unsure).
     """
     found, dropped, unsure = 0, False, False
-    for j in range(len(errors)):
-        a, c, e = rows[owner, 0, first + j], rows[owner, 1, first + j], errors[j]
-        left, right = _side(a, c, e, ends[0, 0], ends[0, 1]), _side(a, c, e, ends[1, 0], ends[1, 1])
+    for j in range(len(zeros)):
+        left, right = _side(table, j, ends, 0), _side(table, j, ends, 1)
         unsure |= left == 0 or right == 0
-        current[j] = 1 if left > 0 or (left == 0 and right > 0) else 0
+        states[SIDE, j] = 1 if left > 0 or (left == 0 and right > 0) else 0
         if left * right < 0:
-            root, radius = -c / a, 2.0 * e / abs(a)
-            if keep[j] == 0:  # insertion keeps the zeros in order
+            root, radius = -table[1, j] / table[0, j], 2.0 * table[2, j] / abs(table[0, j])
+            if states[KEEP, j] == 0:  # insertion keeps the zeros in order
                 k = found
-                while k > 0 and roots[k - 1] > root:
-                    roots[k], radii[k], flippers[k] = roots[k - 1], radii[k - 1], flippers[k - 1]
+                while k > 0 and zeros[k - 1, 0] > root:
+                    _put(zeros, k, zeros[k - 1, 0], zeros[k - 1, 1], zeros[k - 1, 2])
                     k -= 1
-                roots[k], radii[k], flippers[k] = root, radius, j
+                _put(zeros, k, root, radius, j)
                 found += 1
             else:  # keep the side on which the function is positive
-                current[j] = 1
-                end = 0 if left < 0 else 1
-                ends[end, 0], ends[end, 1], sources[end] = root, radius, j
-        elif keep[j] > 0 and left <= 0 and right <= 0 and (left < 0 or right < 0 or keep[j] == 2):
-            dropped = True
+                states[SIDE, j] = 1
+                _put(ends, 0 if left < 0 else 1, root, radius, j)
+        else:
+            dropped |= drops(states[KEEP, j], left < 0 or right < 0, left > 0 or right > 0)
     for k in range(1, found):
-        unsure |= roots[k] - roots[k - 1] <= radii[k] + radii[k - 1]
+        unsure |= zeros[k, 0] - zeros[k - 1, 0] <= zeros[k, 1] + zeros[k - 1, 1]
     return found, dropped, unsure
 
 
 @_jit
-def _emit(found, roots, radii, flippers, ends, sources, current, out, out_sources, out_bits, made):
-    """The parts between the zeros, one after the other; returns how many parts there are then."""
-    low, radius, source = ends[0, 0], ends[0, 1], sources[0]
-    k = 0
-    while True:
-        for j in range(len(current)):
-            out_bits[made, j] = current[j]
-        out[2 * made, 0], out[2 * made, 1], out_sources[2 * made] = low, radius, source
-        if k == found:
-            out[2 * made + 1, 0], out[2 * made + 1, 1], out_sources[2 * made + 1] = ends[1, 0], ends[1, 1], sources[1]
-            return made + 1
-        low, radius, source = roots[k], radii[k], flippers[k]
-        out[2 * made + 1, 0], out[2 * made + 1, 1], out_sources[2 * made + 1] = low, radius, source
-        made += 1
-        reach = low + radius
-        while k < found and roots[k] - radii[k] <= reach:  # zeros that cannot be told apart are one
-            current[flippers[k]] = 1 - current[flippers[k]]
-            reach = max(reach, roots[k] + radii[k])
-            k += 1
+def _flip(zeros, k, found, states):
+    """Cross zero k and those that cannot be told apart from it; returns the next one."""
+    reach = zeros[k, 0] + zeros[k, 1]
+    while k < found and zeros[k, 0] - zeros[k, 1] <= reach:
+        j = np.int64(zeros[k, 2])
+        states[SIDE, j] = 1 - states[SIDE, j]
+        reach = max(reach, zeros[k, 0] + zeros[k, 1])
+        k += 1
+    return k
 
 
 @_jit
-def _trace(start, stop, sources, facets, labels, r, rows, owner, first, errors, row_labels, out_facets, out_labels):
-    """Function and label of the ends ``start`` to ``stop``, from what they are."""
-    for i in range(start, stop):
-        source = sources[i]
-        if source < 0:
-            old = 2 * r + (0 if source == LOWER else 1)
-            for k in range(3):
-                out_facets[i, k] = facets[old, k]
-            out_labels[i] = labels[old]
-        else:
-            out_facets[i, 0], out_facets[i, 1] = rows[owner, 0, first + source], rows[owner, 1, first + source]
-            out_facets[i, 2], out_labels[i] = errors[source], row_labels[source]
+def _write(points, facets, at, rows, i):
+    """Row i as an end of a part."""
+    points[at, 0], points[at, 1], facets[at] = rows[i, 0], rows[i, 1], np.int64(rows[i, 2])
 
 
 @_jit
-def _subdivide(points, facets, labels, rows, owners, first, errors, row_labels, keep, certified, begin, room):
-    """Parts of the parents from ``begin`` on, until there is no room for another; returns the next parent too."""
-    count, m = len(owners), len(errors)
-    out, out_facets, out_labels = np.empty((2 * room, 2)), np.empty((2 * room, 3)), np.empty(2 * room, np.int64)
-    out_sources, parents, bits = np.empty(2 * room, np.int64), np.empty(room, np.int64), np.empty((room, m), np.uint8)
-    undecided = np.zeros(count, np.bool_)
-    roots, radii, flippers, current = np.empty(m), np.empty(m), np.empty(m, np.int64), np.empty(m, np.uint8)
-    ends, sources = np.empty((2, 2)), np.empty(2, np.int64)
-    made, r = 0, begin
-    while r < count:
-        for i in range(2):
-            ends[i, 0], ends[i, 1], sources[i] = points[2 * r + i, 0], points[2 * r + i, 1], LOWER - i
-        found, dropped, unsure = _zeros(rows, owners[r], first, errors, keep, ends, sources, roots, radii, flippers, current)
-        undecided[r] = certified and unsure
-        if not dropped and not undecided[r]:
-            if made + found + 1 > room:
-                break
-            now = _emit(found, roots, radii, flippers, ends, sources, current, out, out_sources, bits, made)
-            _trace(
-                2 * made,
-                2 * now,
-                out_sources,
-                facets,
-                labels,
-                r,
-                rows,
-                owners[r],
-                first,
-                errors,
-                row_labels,
-                out_facets,
-                out_labels,
-            )
-            for k in range(made, now):
-                parents[k] = r
-            made = now
-        r += 1
-    return (
-        r, out[: 2 * made].copy(), out_facets[: 2 * made].copy(), out_labels[: 2 * made].copy(), parents[:made].copy(),
-        bits[:made].copy(), undecided,
-    )  # fmt: skip
-
-
-def subdivide_intervals(points, facets, labels, lines, certified):
+def subdivide_intervals(cells, lines, certified):
     """Cut interval r at the zeros of its functions a·t + c.
 
     Args:
-        points: (2R, 2): lower and upper ends, with their error radius.
-        facets: (2R, 3): slope, constant and error of the function that vanishes at the end.
-        labels: (2R,).
-        lines: (rows, owners, first, errors, labels, keep), as for `theodolite.maths.polygons.subdivide_polygons`; rows (P, 2, M).
+        cells: (points, starts, facets, labels, facet_starts, masks) of R intervals, as `theodolite.maths.cutters.Parts` has them, with
+            the rows of the facets (F, 3), (a, c, error), and their labels (F,). Vertex and facet 0 of an interval are its lower end.
+        lines: `theodolite.maths.cutters.Cutters`.
         certified: send an interval back as undecided rather than take an undecided sign for zero.
 
     Returns:
-        points, facets, labels of the parts; their parents; their bits (parts, m); undecided (R,).
+        The parts, likewise; their parents; their bits (parts, m); undecided (R,).
     """
-    count, m = len(points) // 2, len(lines[3])
-    batches: list[list[np.ndarray]] = []
-    begin, undecided = 0, np.zeros(count, dtype=bool)
-    room = 2 * count + m + 16
-    while begin < count or not batches:
-        begin, *batch, flags = _subdivide(points, facets, labels, *lines, certified, begin, room)
-        undecided |= flags
-        batches.append(batch)
-    if len(batches) == 1:
-        return (*batches[0], undecided)
-    return (*(np.concatenate([b[k] for b in batches]) for k in range(5)), undecided)
+    old, owners, count, m = cells[0], lines.owners, len(cells[1]) - 1, len(lines.errors)
+    states, table, ends, zeros = line_states(lines.keep), np.empty((3, m)), np.empty((2, 3)), np.empty((m, 3))
+    for j in range(m):
+        table[2, j] = lines.errors[j]
+    room, made, undecided = 2 * count + m + 16, 0, np.zeros(count, np.bool_)
+    parts = empty_parts(room, 2 * room, 2 * room, 0, (1, m))
+    points, _, facets, spans, bits = parts
+    for r in range(count):
+        gather(lines.rows, owners[r], lines.first, m, table)
+        for i in range(2):
+            _put(ends, i, old[2 * r + i, 0], old[2 * r + i, 1], m + i)
+        found, dropped, unsure = _zeros(table, states, ends, zeros)
+        undecided[r] = certified and unsure
+        if dropped or undecided[r]:
+            continue
+        if made + found + 1 > len(bits):
+            parts = with_room(parts, made, found + 1, 2 * found + 2, 2 * found + 2)
+            points, _, facets, spans, bits = parts
+        k = 0
+        _write(points, facets, 2 * made, ends, 0)
+        while k < found:
+            _write(points, facets, 2 * made + 1, zeros, k)
+            _write(points, facets, 2 * made + 2, zeros, k)
+            record(spans, bits, made, 2, 2, r, states)
+            made, k = made + 1, _flip(zeros, k, found, states)
+        _write(points, facets, 2 * made + 1, ends, 1)
+        record(spans, bits, made, 2, 2, r, states)
+        made += 1
+    return *finished(parts, made, cells, lines), undecided

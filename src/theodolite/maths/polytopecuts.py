@@ -1,8 +1,8 @@
 """One cut of one polytope by one hyperplane, in compiled code: signs, new vertices, the two parts.
 
-A polytope is its vertices (with error radii), its facets (with error bounds), and for every vertex the bit mask of the facets through
-it. Two vertices span an edge when they share d − 1 facets and no third vertex lies on all of these, so that nothing is assumed about
-general position. A new vertex solves d facet equations, and carries the bound on its error that follows from theirs.
+A polytope is its vertices (with error radii), its facets (as numbers in a table of hyperplanes), and for every vertex the bit mask of
+the facets through it. Two vertices span an edge when they share d − 1 facets and no third vertex lies on all of these, so that nothing
+is assumed about general position. A new vertex solves d facet equations, and carries the bound on its error that follows from theirs.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -10,18 +10,36 @@ general position. A new vertex solves d facet equations, and carries the bound o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-__all__ = ["FINE", "MORE_ROOM", "MORE_WORDS", "assemble", "crossings", "signs"]
+__all__ = ["FINE", "MORE_ROOM", "MORE_WORDS", "Polytopes", "assemble", "crossings", "signs"]
 
 #: Typed as Any: the checker knows no compiled call with unpacked arguments.
 _jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-#: What a cut reports when the buffers are too small.
+#: What a cut reports when the slots are too small.
 FINE, MORE_WORDS, MORE_ROOM = 0, 1, 2
+
+
+class Polytopes(NamedTuple):
+    """Slots for polytopes, and a stack of those that are left to cut.
+
+    The current one is on top, and what a cut makes of it, the part above and the part below, goes to the two free slots behind.
+
+    Attributes:
+        points: (slots, room, d + 1): vertices and their error radius.
+        masks: (slots, room, words): facets through a vertex, 64 to a word.
+        facets: (slots, room): numbers.
+        waiting: (slots, 4): the stack: slot, next line, vertices, facets.
+    """
+
+    points: Any
+    masks: Any
+    facets: Any
+    waiting: Any
 
 
 @_jit
@@ -43,18 +61,18 @@ def _set(masks, v, f):
 
 
 @_jit
-def signs(n, points, row, error, values):
+def signs(points, slot, n, table, line, values):
     """Signs at the vertices (0: undecided); returns (any negative, any positive, any undecided)."""
-    d = points.shape[1] - 1
+    d = points.shape[2] - 1
     g = 0.0
     for k in range(d):
-        g += abs(row[k])
+        g += abs(table[k, line])
     negative, positive, unsure = False, False, False
     for i in range(n):
-        h = row[d]
+        h = table[d, line]
         for k in range(d):
-            h += row[k] * points[i, k]
-        tolerance = error + g * points[i, d]
+            h += table[k, line] * points[slot, i, k]
+        tolerance = table[d + 1, line] + g * points[slot, i, d]
         if h > tolerance:
             values[i] = 1
             positive = True
@@ -68,15 +86,16 @@ def signs(n, points, row, error, values):
 
 
 @_jit
-def _insert(work, have, row, error, d):
+def _insert(work, have, table, line):
     """Add an equation to a reduced system [G | c | inverse | errors]; False when its normal depends on those before."""
+    d = len(work) - 1
     size = 0.0
     for k in range(d):
-        size = max(size, abs(row[k]))
+        size = max(size, abs(table[k, line]))
     for k in range(2 * d + 2):
         work[have, k] = 0.0
     for k in range(d + 1):
-        work[have, k] = row[k]
+        work[have, k] = table[k, line]
     work[have, d + 1 + have] = 1.0
     for r in range(have):
         pivot = int(work[r, 2 * d + 1])
@@ -97,191 +116,189 @@ def _insert(work, have, row, error, d):
         factor = work[r, pivot]
         for k in range(2 * d + 1):
             work[r, k] -= factor * work[have, k]
-    work[d, have] = error
+    work[d, have] = table[d + 1, line]
     return True
 
 
 @_jit
-def _crossing(points, i, j, masks_new, at, facets, nf, row, error, work, out):
-    """The vertex where the edge from i to j meets a hyperplane, with its error radius, to row ``at`` of ``out``."""
-    d = points.shape[1] - 1
+def _solve(masks, at, facets, table, line, work):
+    """Solve for the point on a hyperplane and the facets of mask ``at``; its error radius, infinite where there is none."""
+    d = len(work) - 1
     have = 0
-    if _insert(work, 0, row, error, d):
+    if _insert(work, 0, table, line):
         have = 1
-        for f in range(nf):
+        for f in range(len(facets)):
             if have == d:
                 break
-            if _has(masks_new, at, f) and _insert(work, have, facets[f], facets[f, d + 1], d):
+            if _has(masks, at, f) and _insert(work, have, table, facets[f]):
                 have += 1
-    length = max(points[i, d], points[j, d])
-    reach = 0.0
-    for k in range(d):
-        reach = max(reach, abs(points[i, k] - points[j, k]))
-    length += reach
+    if have < d:
+        return np.inf
     radius = 0.0
-    if have == d:
-        for r in range(d):
-            total = 0.0
-            for k in range(d):
-                total += abs(work[r, d + 1 + k]) * work[d, k]
-            radius = max(radius, 2.0 * total)
-    if have == d and radius <= length:
-        for r in range(d):
-            out[at, int(work[r, 2 * d + 1])] = -work[r, d]
-        out[at, d] = radius
-        return
-    hp, hq = row[d], row[d]
-    for k in range(d):
-        hp += row[k] * points[i, k]
-        hq += row[k] * points[j, k]
-    t = hp / (hp - hq)
-    for k in range(d):
-        out[at, k] = points[i, k] + t * (points[j, k] - points[i, k])
-    out[at, d] = length
+    for r in range(d):
+        total = 0.0
+        for k in range(d):
+            total += abs(work[r, d + 1 + k]) * work[d, k]
+        radius = max(radius, 2.0 * total)
+    return radius
 
 
 @_jit
-def crossings(n, points, masks, nf, facets, values, row, error, work, new_points, new_masks):
-    """All new vertices of a cut; −1 when there is no room for them."""
+def _between(points, i, j, at, table, line):
+    """The zero of a hyperplane's function on the segment from vertex i to vertex j, to row ``at``."""
     d = points.shape[1] - 1
+    hp, hq = table[d, line], table[d, line]
+    for k in range(d):
+        hp += table[k, line] * points[i, k]
+        hq += table[k, line] * points[j, k]
+    t = hp / (hp - hq)
+    for k in range(d):
+        points[at, k] = points[i, k] + t * (points[j, k] - points[i, k])
+
+
+@_jit
+def _length(points, i, j):
+    """Distance of two vertices, with their error."""
+    d = points.shape[1] - 1
+    reach = 0.0
+    for k in range(d):
+        reach = max(reach, abs(points[i, k] - points[j, k]))
+    return max(points[i, d], points[j, d]) + reach
+
+
+@_jit
+def _adjacent(masks, n, i, j, least):
+    """Whether two of the first n vertices span an edge, which lies on at least so many facets."""
     words = masks.shape[1]
-    made = 0
+    shared = 0
+    for w in range(words):
+        shared += _popcount(masks[i, w] & masks[j, w])
+    if shared < least:
+        return False
+    for v in range(n):
+        if v in (i, j):
+            continue
+        inside = True
+        for w in range(words):
+            common = masks[i, w] & masks[j, w]
+            if masks[v, w] & common != common:
+                inside = False
+                break
+        if inside:
+            return False
+    return True
+
+
+@_jit
+def crossings(cells, depth, table, line, values, work):
+    """Put the new vertices of a cut behind the polytope's own, with sign 0; returns how many there are then, −1: no room."""
+    slot, n, nf = cells.waiting[depth, 0], cells.waiting[depth, 2], cells.waiting[depth, 3]
+    points, masks, facets = cells.points[slot], cells.masks[slot], cells.facets[slot, :nf]
+    d, room, made = points.shape[1] - 1, len(points), n
+    if nf == room:
+        return -1
     for i in range(n):
         if values[i] <= 0:
             continue
         for j in range(n):
-            if values[j] >= 0:
+            if values[j] >= 0 or not _adjacent(masks, n, i, j, d - 1):
                 continue
-            shared = 0
-            for w in range(words):
-                shared += _popcount(masks[i, w] & masks[j, w])
-            if shared < d - 1:
-                continue
-            edge = True
-            for v in range(n):
-                if v in (i, j):
-                    continue
-                inside = True
-                for w in range(words):
-                    common = masks[i, w] & masks[j, w]
-                    if masks[v, w] & common != common:
-                        inside = False
-                        break
-                if inside:
-                    edge = False
-                    break
-            if not edge:
-                continue
-            if made == new_points.shape[0]:
+            if made == room:
                 return -1
-            for w in range(words):
-                new_masks[made, w] = masks[i, w] & masks[j, w]
-            _crossing(points, i, j, new_masks, made, facets, nf, row, error, work, new_points)
+            values[made] = 0
+            for w in range(masks.shape[1]):
+                masks[made, w] = masks[i, w] & masks[j, w]
+            length, radius = _length(points, i, j), _solve(masks, made, facets, table, line, work)
+            if radius <= length:
+                for r in range(d):
+                    points[made, int(work[r, 2 * d + 1])] = -work[r, d]
+                points[made, d] = radius
+            else:
+                _between(points, i, j, made, table, line)
+                points[made, d] = length
             made += 1
     return made
 
 
 @_jit
-def assemble(
-    side,
-    n,
-    points,
-    masks,
-    nf,
-    facets,
-    labels,
-    values,
-    made,
-    new_points,
-    new_masks,
-    row,
-    error,
-    label,
-    degenerate,
-    to_points,
-    to_masks,
-    to_facets,
-    to_labels,
-    place,
-):
-    """The part on one side of a cut; returns its numbers of vertices and facets, or (−1, status) when it does not fit."""
-    d = points.shape[1] - 1
-    words = masks.shape[1]
-    nv = 0
-    for i in range(n + made):
-        old = i < n
-        if old and values[i] * side < 0:
-            continue
-        if nv == to_points.shape[0]:
-            return -1, MORE_ROOM
-        for k in range(d + 1):
-            to_points[nv, k] = points[i, k] if old else new_points[i - n, k]
-        nv += 1
-    # which facets keep d vertices; facet nf is the new one
+def assemble(cells, depth, to, side, line, values, place):
+    """Put the part on one side of a cut to another place of the stack; False where its facets need more words.
+
+    ``values`` are the signs of all vertices, the new ones included.
+    """
+    here, n, nf = cells.waiting[depth, 0], cells.waiting[depth, 2], cells.waiting[depth, 3]
+    slot = cells.waiting[to, 0]
+    old_points, old_masks, old_facets = cells.points[here], cells.masks[here], cells.facets[here]
+    points, masks, facets = cells.points[slot], cells.masks[slot], cells.facets[slot]
+    d, words = points.shape[1] - 1, masks.shape[1]
     kept = 0
-    for f in range(nf + 1):
+    for f in range(nf + 1):  # facet nf is the new one
         members = np.int64(0)
-        for i in range(n + made):
-            if i < n and values[i] * side < 0:
-                continue
-            if f == nf:
-                members += 1 if i >= n or values[i] == 0 else 0
-            else:
-                members += np.int64(_has(masks, i, f)) if i < n else np.int64(_has(new_masks, i - n, f))
+        for i in range(len(values)):
+            if values[i] * side >= 0:
+                members += np.int64(values[i] == 0) if f == nf else np.int64(_has(old_masks, i, f))
         place[f] = -1
         if members >= d:
             place[f] = kept
             kept += 1
     if kept > 64 * words:
-        return -1, MORE_WORDS
-    if kept > to_labels.shape[0]:
-        return -1, MORE_ROOM
+        return False
     for f in range(nf + 1):
-        g = place[f]
-        if g < 0:
+        if place[f] >= 0:
+            facets[place[f]] = line if f == nf else old_facets[f]
+    nv, degenerate = 0, False
+    for i in range(len(values)):
+        if values[i] * side < 0:
             continue
+        degenerate |= i < n and values[i] == 0
         for k in range(d + 1):
-            to_facets[g, k] = row[k] if f == nf else facets[f, k]
-        to_facets[g, d + 1] = error if f == nf else facets[f, d + 1]
-        to_labels[g] = label if f == nf else labels[f]
-    nv = 0
-    for i in range(n + made):
-        if i < n and values[i] * side < 0:
-            continue
+            points[nv, k] = old_points[i, k]
         for w in range(words):
-            to_masks[nv, w] = np.uint64(0)
+            masks[nv, w] = np.uint64(0)
         for f in range(nf):
-            if place[f] >= 0 and (_has(masks, i, f) if i < n else _has(new_masks, i - n, f)):
-                _set(to_masks, nv, place[f])
-        if (i >= n or values[i] == 0) and place[nf] >= 0:
-            _set(to_masks, nv, place[nf])
+            if place[f] >= 0 and _has(old_masks, i, f):
+                _set(masks, nv, place[f])
+        if values[i] == 0 and place[nf] >= 0:
+            _set(masks, nv, place[nf])
         nv += 1
+    cells.waiting[to, 2], cells.waiting[to, 3] = nv, kept
     if degenerate and d > 3:
-        kept = _prune(nv, to_masks, kept, to_facets, to_labels, d)
-    return nv, kept
+        cells.waiting[to, 3] = _prune(masks, nv, facets, kept)
+    return True
 
 
 @_jit
-def _prune(nv, masks, nf, facets, labels, d):
+def _redundant(masks, nv, nf, f):
+    """Whether all vertices of facet f lie on another facet; of equal ones all but the first are."""
+    for g in range(nf):
+        if g == f:
+            continue
+        subset, equal = True, True
+        for v in range(nv):
+            a, b = _has(masks, v, f), _has(masks, v, g)
+            if a and not b:
+                subset = False
+                break
+            if b and not a:
+                equal = False
+        if subset and (not equal or g < f):
+            return True
+    return False
+
+
+@_jit
+def _clear(masks, v, f):
+    masks[v, f >> 6] &= ~(np.uint64(1) << np.uint64(f & 63))
+
+
+@_jit
+def _prune(masks, nv, facets, nf):
     """Drop facets all of whose vertices lie on another facet: they only touch the polytope."""
-    kept = 0
     for f in range(nf):
-        redundant = False
-        for g in range(nf):
-            if g == f or redundant:
-                continue
-            subset, equal = True, True
+        if _redundant(masks, nv, nf, f):
             for v in range(nv):
-                a, b = _has(masks, v, f), _has(masks, v, g)
-                if a and not b:
-                    subset = False
-                    break
-                if b and not a:
-                    equal = False
-            redundant = subset and (not equal or g < f)
-        if redundant:
-            for v in range(nv):
-                masks[v, f >> 6] &= ~(np.uint64(1) << np.uint64(f & 63))
+                _clear(masks, v, f)
+    kept = 0
     for f in range(nf):
         used = False
         for v in range(nv):
@@ -291,10 +308,8 @@ def _prune(nv, masks, nf, facets, labels, d):
         if kept != f:
             for v in range(nv):
                 if _has(masks, v, f):
-                    masks[v, f >> 6] &= ~(np.uint64(1) << np.uint64(f & 63))
+                    _clear(masks, v, f)
                     _set(masks, v, kept)
-            for k in range(d + 2):
-                facets[kept, k] = facets[f, k]
-            labels[kept] = labels[f]
+            facets[kept] = facets[f]
         kept += 1
     return kept

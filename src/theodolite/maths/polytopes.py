@@ -14,7 +14,23 @@ from typing import Any
 import numba
 import numpy as np
 
-from theodolite.maths.polytopecuts import FINE, MORE_ROOM, MORE_WORDS, assemble, crossings, signs
+from theodolite.maths.cutters import (
+    CUTTER,
+    KEEP,
+    SIDE,
+    Parts,
+    drops,
+    empty_parts,
+    finished,
+    gather,
+    keep_above,
+    keep_both,
+    line_states,
+    record,
+    widest,
+    with_room,
+)
+from theodolite.maths.polytopecuts import FINE, MORE_ROOM, MORE_WORDS, Polytopes, assemble, crossings, signs
 
 __all__ = ["subdivide_polytopes"]
 
@@ -23,259 +39,161 @@ _jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_jit
-def _copy(points, masks, v, nv, facets, labels, f, nf, to_points, to_masks, to_v, to_facets, to_labels, to_f):
-    for i in range(nv):
+def _slots(count, room, dim, words):
+    """So many slots with room for so many vertices and as many facets."""
+    waiting = np.zeros((count, 4), np.int64)
+    for slot in range(count):
+        waiting[slot, 0] = slot
+    return Polytopes(
+        np.empty((count, room, dim + 1)), np.empty((count, room, words), np.uint64), np.empty((count, room), np.int64), waiting
+    )
+
+
+@_jit
+def _wider(parts):
+    """The same parts with another word to every mask."""
+    rows, words = parts.masks.shape
+    masks = np.zeros((rows, words + 1), np.uint64)
+    for i in range(rows):
+        for w in range(words):
+            masks[i, w] = parts.masks[i, w]
+    return Parts(parts.points, masks, parts.facets, parts.spans, parts.bits)
+
+
+@_jit
+def _load(cells, r, m, polytopes, table):
+    """Parent r as the first polytope of the stack, its facets to the table behind its m lines."""
+    old_points, starts, old_facets, _, facet_starts, old_masks = cells
+    points, masks, facets, waiting = polytopes
+    start, facet_start, slot = starts[r], facet_starts[r], waiting[0, 0]
+    n, nf = starts[r + 1] - start, facet_starts[r + 1] - facet_start
+    waiting[0, 1], waiting[0, 2], waiting[0, 3] = 0, n, nf
+    for i in range(n):
+        for k in range(points.shape[2]):
+            points[slot, i, k] = old_points[start + i, k]
+        for w in range(masks.shape[2]):
+            masks[slot, i, w] = old_masks[start + i, w] if w < old_masks.shape[1] else np.uint64(0)
+    for f in range(nf):
+        facets[slot, f] = m + f
+        for k in range(len(table)):
+            table[k, m + f] = old_facets[facet_start + f, k]
+
+
+@_jit
+def _choose(polytopes, table, states, values):
+    """Which lines cut the first polytope of the stack; returns (how many, dropped, unsure)."""
+    slot, n = polytopes.waiting[0, 0], polytopes.waiting[0, 2]
+    cutting, dropped, unsure = 0, False, False
+    for j in range(states.shape[1]):
+        below, above, zero = signs(polytopes.points, slot, n, table, j, values)
+        unsure |= zero
+        states[SIDE, j] = above
+        dropped |= drops(states[KEEP, j], below, above)
+        if below and above:
+            states[CUTTER, cutting] = j
+            cutting += 1
+    return cutting, dropped, unsure
+
+
+@_jit
+def _descend(polytopes, depth, table, states, cutting, scratch):
+    """Carry the polytope on top of the stack through the lines that are left; parts above wait, where both are kept.
+
+    Returns (depth, whether anything is left of it, whether a sign was undecided, status).
+    """
+    waiting = polytopes.waiting
+    values, place, work = scratch
+    position, alive, unsure = waiting[depth, 1], True, False
+    while position < cutting and alive:
+        line = states[CUTTER, position]
+        position += 1
+        below, above, zero = signs(polytopes.points, waiting[depth, 0], waiting[depth, 2], table, line, values)
+        unsure |= zero
+        states[SIDE, line] = above
+        if below and above:
+            total, both = crossings(polytopes, depth, table, line, values, work), states[KEEP, line] == 0
+            if total < 0:
+                return depth, alive, unsure, MORE_ROOM
+            fits = assemble(polytopes, depth, depth + 1, 1, line, values[:total], place)
+            fits &= not both or assemble(polytopes, depth, depth + 2, -1, line, values[:total], place)
+            if not fits:
+                return depth, alive, unsure, MORE_WORDS
+            if both:
+                keep_both(waiting, depth)
+                waiting[depth, 1] = position
+                states[SIDE, line] = 0
+                depth += 1
+            else:
+                keep_above(waiting, depth)
+        else:
+            alive = not drops(states[KEEP, line], below, above)
+    return depth, alive, unsure, FINE
+
+
+@_jit
+def _write(polytopes, depth, parts, made, parent, states):
+    """The polytope on top of the stack as part ``made``."""
+    slot, n, nf = polytopes.waiting[depth, 0], polytopes.waiting[depth, 2], polytopes.waiting[depth, 3]
+    points, masks, facets, spans, bits = parts
+    at, facet_at = spans[made, 0], spans[made, 1]
+    for i in range(n):
         for k in range(points.shape[1]):
-            to_points[to_v + i, k] = points[v + i, k]
+            points[at + i, k] = polytopes.points[slot, i, k]
         for w in range(masks.shape[1]):
-            to_masks[to_v + i, w] = masks[v + i, w]
-    for i in range(nf):
-        for k in range(facets.shape[1]):
-            to_facets[to_f + i, k] = facets[f + i, k]
-        to_labels[to_f + i] = labels[f + i]
+            masks[at + i, w] = polytopes.masks[slot, i, w]
+    for f in range(nf):
+        facets[facet_at + f] = polytopes.facets[slot, f]
+    record(spans, bits, made, n, nf, parent, states)
 
 
 @_jit
-def _room(points, masks, v, need_v, facets, labels, f, need_f):
-    """The same data with room for at least need_v vertices and need_f facets."""
-    if need_v > points.shape[0] or need_f > labels.shape[0]:
-        size_v, size_f = max(need_v, 2 * points.shape[0]), max(need_f, 2 * labels.shape[0])
-        more_points, more_masks = np.empty((size_v, points.shape[1])), np.empty((size_v, masks.shape[1]), np.uint64)
-        more_facets, more_labels = np.empty((size_f, facets.shape[1])), np.empty(size_f, np.int64)
-        _copy(points, masks, 0, v, facets, labels, 0, f, more_points, more_masks, 0, more_facets, more_labels, 0)
-        return more_points, more_masks, more_facets, more_labels
-    return points, masks, facets, labels
-
-
-@_jit
-def _more_parts(parents, bits, starts, facet_starts, made):
-    more, more_bits = np.empty(2 * made, np.int64), np.empty((2 * made, bits.shape[1]), np.uint8)
-    more_starts, more_facet_starts = np.empty(2 * made + 1, np.int64), np.empty(2 * made + 1, np.int64)
-    for i in range(made):
-        more[i] = parents[i]
-        for k in range(bits.shape[1]):
-            more_bits[i, k] = bits[i, k]
-    for i in range(made + 1):
-        more_starts[i] = starts[i]
-        more_facet_starts[i] = facet_starts[i]
-    return more, more_bits, more_starts, more_facet_starts
-
-
-@_jit
-def _subdivide(
-    points, masks, starts, facets, labels, facet_starts, rows, owners, first, errors, row_labels, keep, certified, room
-):
-    count, m, d, words = starts.shape[0] - 1, len(errors), points.shape[1] - 1, masks.shape[1]
-    out_points, out_masks = np.empty((2 * points.shape[0] + 64, d + 1)), np.empty((2 * points.shape[0] + 64, words), np.uint64)
-    out_facets, out_labels = np.empty((2 * labels.shape[0] + 64, d + 2)), np.empty(2 * labels.shape[0] + 64, np.int64)
-    parts = 2 * count + 16
-    out_starts, out_facet_starts = np.zeros(parts + 1, np.int64), np.zeros(parts + 1, np.int64)
-    parents, bits = np.empty(parts, np.int64), np.empty((parts, m), np.uint8)
-    undecided = np.zeros(count, np.bool_)
-    stack_points, stack_masks = np.empty((4 * room, d + 1)), np.empty((4 * room, words), np.uint64)
-    stack_facets, stack_labels = np.empty((4 * room, d + 2)), np.empty(4 * room, np.int64)
-    stack = np.empty((m + 2, 3), np.int64)  # first vertex, first facet, next line
-    stack_bits = np.empty((m + 2, m), np.uint8)
-    here_p, here_m, here_f, here_l = (
-        np.empty((room, d + 1)),
-        np.empty((room, words), np.uint64),
-        np.empty((room, d + 2)),
-        np.empty(room, np.int64),
-    )
-    low_p, low_m, low_f, low_l = (
-        np.empty((room, d + 1)),
-        np.empty((room, words), np.uint64),
-        np.empty((room, d + 2)),
-        np.empty(room, np.int64),
-    )
-    high_p, high_m, high_f, high_l = (
-        np.empty((room, d + 1)),
-        np.empty((room, words), np.uint64),
-        np.empty((room, d + 2)),
-        np.empty(room, np.int64),
-    )
-    new_points, new_masks = np.empty((room, d + 1)), np.empty((room, words), np.uint64)
-    values, place = np.empty(room, np.int64), np.empty(room + 1, np.int64)
-    work = np.empty((d + 1, 2 * d + 2))
-    lines, cutters, current = np.empty((m, d + 1)), np.empty(m, np.int64), np.zeros(m, np.uint8)
-    used, used_f, made, status = 0, 0, 0, FINE
-    for r in range(count):
-        n, nf = starts[r + 1] - starts[r], facet_starts[r + 1] - facet_starts[r]
-        if n > room or nf > room:
-            status = MORE_ROOM
-            break
-        _copy(points, masks, starts[r], n, facets, labels, facet_starts[r], nf, here_p, here_m, 0, here_f, here_l, 0)
-        cutting, alive = 0, True
-        for j in range(m):
-            for k in range(d + 1):
-                lines[cutting, k] = rows[owners[r], k, first + j]
-            negative, positive, zero = signs(n, here_p, lines[cutting], errors[j], values)
-            if certified and zero:
-                undecided[r] = True
-                break
-            current[j] = positive
-            if keep[j] and not positive and (negative or keep[j] == 2):
-                alive = False
-            if negative and positive:
-                cutters[cutting] = j
-                cutting += 1
-        if undecided[r] or not alive:
-            continue
-        used_before, used_f_before, made_before = used, used_f, made
-        depth, position, top, top_f = 0, 0, 0, 0
-        while True:
-            while position < cutting and alive:
-                j = cutters[position]
-                negative, positive, zero = signs(n, here_p, lines[position], errors[j], values)
-                if certified and zero:
-                    undecided[r] = True
-                    break
-                current[j] = positive
-                if negative and positive:
-                    new = crossings(
-                        n, here_p, here_m, nf, here_f, values, lines[position], errors[j], work, new_points, new_masks
-                    )
-                    if new < 0:
-                        status = MORE_ROOM
-                        break
-                    nh, nhf = assemble(
-                        1,
-                        n,
-                        here_p,
-                        here_m,
-                        nf,
-                        here_f,
-                        here_l,
-                        values,
-                        new,
-                        new_points,
-                        new_masks,
-                        lines[position],
-                        errors[j],
-                        row_labels[j],
-                        zero,
-                        high_p,
-                        high_m,
-                        high_f,
-                        high_l,
-                        place,
-                    )
-                    nl, nlf = n, nf
-                    if keep[j] == 0:
-                        nl, nlf = assemble(
-                            -1,
-                            n,
-                            here_p,
-                            here_m,
-                            nf,
-                            here_f,
-                            here_l,
-                            values,
-                            new,
-                            new_points,
-                            new_masks,
-                            lines[position],
-                            errors[j],
-                            row_labels[j],
-                            zero,
-                            low_p,
-                            low_m,
-                            low_f,
-                            low_l,
-                            place,
-                        )
-                    if nh < 0 or nl < 0:
-                        status = max(nhf if nh < 0 else FINE, nlf if nl < 0 else FINE)
-                        break
-                    if keep[j] == 0:
-                        stack_points, stack_masks, stack_facets, stack_labels = _room(
-                            stack_points, stack_masks, top, top + nh, stack_facets, stack_labels, top_f, top_f + nhf
-                        )
-                        _copy(
-                            high_p,
-                            high_m,
-                            0,
-                            nh,
-                            high_f,
-                            high_l,
-                            0,
-                            nhf,
-                            stack_points,
-                            stack_masks,
-                            top,
-                            stack_facets,
-                            stack_labels,
-                            top_f,
-                        )
-                        stack[depth, 0], stack[depth, 1], stack[depth, 2] = top, top_f, position + 1
-                        for k in range(m):
-                            stack_bits[depth, k] = current[k]
-                        top, top_f, depth = top + nh, top_f + nhf, depth + 1
-                        here_p, low_p, here_m, low_m = low_p, here_p, low_m, here_m
-                        here_f, low_f, here_l, low_l = low_f, here_f, low_l, here_l
-                        n, nf = nl, nlf
-                        current[j] = 0
-                    else:
-                        here_p, high_p, here_m, high_m = high_p, here_p, high_m, here_m
-                        here_f, high_f, here_l, high_l = high_f, here_f, high_l, here_l
-                        n, nf = nh, nhf
-                elif keep[j] and not positive and (negative or keep[j] == 2):
-                    alive = False
-                position += 1
-            if undecided[r] or status != FINE:
-                used, used_f, made = used_before, used_f_before, made_before
-                break
-            if alive:
-                out_points, out_masks, out_facets, out_labels = _room(
-                    out_points, out_masks, used, used + n, out_facets, out_labels, used_f, used_f + nf
-                )
-                if made == parents.shape[0]:
-                    parents, bits, out_starts, out_facet_starts = _more_parts(parents, bits, out_starts, out_facet_starts, made)
-                _copy(here_p, here_m, 0, n, here_f, here_l, 0, nf, out_points, out_masks, used, out_facets, out_labels, used_f)
-                for k in range(m):
-                    bits[made, k] = current[k]
-                parents[made] = r
-                used, used_f, made = used + n, used_f + nf, made + 1
-                out_starts[made], out_facet_starts[made] = used, used_f
-            if depth == 0:
-                break
-            depth -= 1
-            alive = True
-            n, nf = top - stack[depth, 0], top_f - stack[depth, 1]
-            top, top_f, position = stack[depth, 0], stack[depth, 1], stack[depth, 2]
-            _copy(stack_points, stack_masks, top, n, stack_facets, stack_labels, top_f, nf, here_p, here_m, 0, here_f, here_l, 0)
-            for k in range(m):
-                current[k] = stack_bits[depth, k]
-        if status != FINE:
-            break
-    return (
-        status, out_points[:used], out_masks[:used], out_starts[: made + 1], out_facets[:used_f], out_labels[:used_f],
-        out_facet_starts[: made + 1], parents[:made], bits[:made], undecided,
-    )  # fmt: skip
-
-
-def subdivide_polytopes(points, masks, starts, facets, labels, facet_starts, lines, certified):
+def subdivide_polytopes(cells, lines, certified):
     """Cut polytope r by its hyperplanes, in order.
 
     Args:
-        points: (V, d + 1): vertices of all polytopes and their error radius.
-        masks: (V, words) uint64: facets of its polytope through a vertex, 64 to a word.
-        starts: (R + 1,): vertex ranges.
-        facets: (F, d + 2): a, c and error of the facets' hyperplanes.
-        labels: (F,).
-        facet_starts: (R + 1,): facet ranges.
-        lines: (rows, owners, first, errors, labels, keep), as for `theodolite.maths.polygons.subdivide_polygons`; rows (P, d + 1, M).
+        cells: (points, starts, facets, labels, facet_starts, masks) of R polytopes, as `theodolite.maths.cutters.Parts` has them, with
+            the rows of the facets (F, d + 2), (a, c, error), and their labels (F,).
+        lines: `theodolite.maths.cutters.Cutters`.
         certified: send a polytope back as undecided rather than take an undecided sign for zero.
 
     Returns:
-        points, masks, starts, facets, labels, facet_starts of the parts; their parents; their bits (parts, m); undecided (R,).
+        The parts, likewise; their parents; their bits (parts, m); undecided (R,).
     """
-    room = 256
-    while True:
-        status, *result = _subdivide(points, masks, starts, facets, labels, facet_starts, *lines, certified, room)
-        if status == FINE:
-            return tuple(result)
+    points, starts, facets, facet_starts = cells[0], cells[1], cells[2], cells[4]
+    count, m, d, words = len(starts) - 1, len(lines.errors), points.shape[1] - 1, cells[5].shape[1]
+    room = 2 * max(widest(starts), widest(facet_starts)) + 16
+    polytopes, states, table = _slots(m + 3, room, d, words), line_states(lines.keep), np.empty((d + 2, m + room))
+    scratch = np.empty(room, np.int64), np.empty(room + 1, np.int64), np.empty((d + 1, 2 * d + 2))
+    for j in range(m):
+        table[d + 1, j] = lines.errors[j]
+    parts = empty_parts(2 * count + 16, 2 * len(points) + 64, 2 * len(facets) + 64, words, (d, m))
+    r, made, undecided = 0, 0, np.zeros(count, np.bool_)
+    while r < count:
+        gather(lines.rows, lines.owners[r], lines.first, m, table)
+        _load(cells, r, m, polytopes, table)
+        cutting, dropped, unsure = _choose(polytopes, table, states, scratch[0])
+        undecided[r] = certified and unsure
+        depth, first, status = -1 if dropped or undecided[r] else 0, made, FINE
+        while depth >= 0:
+            depth, alive, unsure, status = _descend(polytopes, depth, table, states, cutting, scratch)
+            undecided[r] = certified and unsure
+            if undecided[r] or status != FINE:
+                made = first
+                break
+            if alive:
+                parts = with_room(parts, made, 1, polytopes.waiting[depth, 2], polytopes.waiting[depth, 3])
+                _write(polytopes, depth, parts, made, r, states)
+                made += 1
+            depth -= 1
+            if depth >= 0:  # the sides of the lines before still hold: only later ones have been visited since
+                states[SIDE, states[CUTTER, polytopes.waiting[depth, 1] - 1]] = 1
+        if undecided[r] or status == FINE:
+            r += 1
+            continue
         if status == MORE_WORDS:
-            masks = np.concatenate([masks, np.zeros((len(masks), 1), dtype=np.uint64)], axis=1)
+            words, parts = words + 1, _wider(parts)
         else:
-            room *= 4
+            room *= 2
+            scratch = np.empty(room, np.int64), np.empty(room + 1, np.int64), scratch[2]
+        polytopes = _slots(m + 3, room, d, words)
+    return *finished(parts, made, cells, lines), undecided

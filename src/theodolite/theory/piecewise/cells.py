@@ -10,17 +10,20 @@ across it, plus, between two candidates of a maximum, (1 + column of the other c
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from theodolite.theory.piecewise.domains import Chart
 
+if TYPE_CHECKING:
+    from theodolite.maths.cutters import Cutters
+
 Array: TypeAlias = np.ndarray[Any, Any]
 
-__all__ = ["PAIR", "Cells", "Cut", "Cutters", "first_cell", "label_columns", "split_cells"]
+__all__ = ["PAIR", "Cells", "Cut", "first_cell", "label_columns", "split_cells"]
 
 #: Factor of the second column in a label.
 PAIR = 1 << 32
@@ -148,28 +151,6 @@ class Cut:
     undecided: Array
 
 
-@dataclass(frozen=True, eq=False)
-class Cutters:
-    """The hyperplanes that cut a batch of R cells: cell r by rows[owners[r], :, first + j], j < m.
-
-    Attributes:
-        rows: (P, d + 1, M): a and c.
-        owners: (R,).
-        first: see above.
-        errors: (m,): bound on the error of the values of a hyperplane's function on the domain.
-        labels: (m,).
-        keep: (m,): 0 keeps both sides; 1 keeps the side ≥ 0, and all where the function vanishes; 2 keeps the side ≥ 0, nothing
-            where it vanishes.
-    """
-
-    rows: Array
-    owners: Array
-    first: int
-    errors: Array
-    labels: Array
-    keep: Array
-
-
 def split_cells(cells: Cells, cutters: Cutters, certified: bool) -> Cut:
     """Cut every cell by its own hyperplanes, in order.
 
@@ -178,28 +159,14 @@ def split_cells(cells: Cells, cutters: Cutters, certified: bool) -> Cut:
         cutters: the hyperplanes.
         certified: report parents with an undecided sign instead of taking it for zero.
     """
-    rows = np.ascontiguousarray(cutters.rows)
-    lines = (rows, cutters.owners, cutters.first, cutters.errors, cutters.labels, cutters.keep)
-    if cells.dim == 2:
-        from theodolite.maths.polygons import subdivide_polygons
-
-        points, facets, tags, starts, parents, bits, undecided = subdivide_polygons(
-            cells.points, cells.facets, cells.labels, cells.starts, lines, certified
-        )
-        masks = np.zeros((len(points), 0), dtype=np.uint64)
-        return Cut(Cells(points, starts, facets, tags, starts, masks), parents, bits, undecided)
+    subdivide: Callable[..., Any]
     if cells.dim == 1:
-        from theodolite.maths.intervals import subdivide_intervals
-
-        points, facets, tags, parents, bits, undecided = subdivide_intervals(
-            cells.points, cells.facets, cells.labels, lines, certified
-        )
-        starts = 2 * np.arange(len(parents) + 1)
-        masks = np.zeros((len(points), 0), dtype=np.uint64)
-        return Cut(Cells(points, starts, facets, tags, starts, masks), parents, bits, undecided)
-    from theodolite.maths.polytopes import subdivide_polytopes
-
-    points, masks, starts, facets, tags, facet_starts, parents, bits, undecided = subdivide_polytopes(
-        cells.points, cells.masks, cells.starts, cells.facets, cells.labels, cells.facet_starts, lines, certified
-    )
-    return Cut(Cells(points, starts, facets, tags, facet_starts, masks), parents, bits, undecided)
+        from theodolite.maths.intervals import subdivide_intervals as subdivide
+    elif cells.dim == 2:
+        from theodolite.maths.polygons import subdivide_polygons as subdivide
+    else:
+        from theodolite.maths.polytopes import subdivide_polytopes as subdivide
+    cutters = cutters._replace(rows=np.ascontiguousarray(cutters.rows))
+    arrays = (cells.points, cells.starts, cells.facets, cells.labels, cells.facet_starts, cells.masks)
+    parts, parents, bits, undecided = subdivide(arrays, cutters, certified)
+    return Cut(Cells(*parts), parents, bits, undecided)

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from theodolite.theory.piecewise.cells import PAIR, Cells, Cut, Cutters, first_cell, split_cells
+from theodolite.theory.piecewise.cells import PAIR, Cells, Cut, first_cell, split_cells
 from theodolite.theory.piecewise.domains import Chart
 from theodolite.theory.piecewise.errors import error_bounds, likely_errors
 from theodolite.theory.piecewise.exactcells import ExactChart, float_cells
@@ -204,6 +204,8 @@ def advance(task: Task, frame: Frame) -> Frame | Found:
 
 def _cut(task: Task, index: int, cells: Cells, source: Array, owners: Array, span: tuple[int, int]) -> Cut:
     """Cut cells by the switches ``span`` of a step whose source has the maps source[owners]."""
+    from theodolite.maths.cutters import Cutters
+
     step = task.program.steps[index]
     assert not isinstance(step, Affine)
     low, stop = span
@@ -250,6 +252,8 @@ def _drop_dead(program: Program, values: dict[int, Array], index: int) -> None:
 
 def _cut_maximum(task: Task, index: int, cells: Cells, source: Array) -> Cut:
     """The winner partition of every group: for every candidate, the part of the cell where it beats the others."""
+    from theodolite.maths.cutters import Cutters
+
     step = task.program.steps[index]
     assert isinstance(step, Maximum)
     base, width = task.program.columns[index][0], step.groups.shape[1]
