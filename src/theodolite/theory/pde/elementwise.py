@@ -9,7 +9,7 @@ import torch
 
 from theodolite.nets.activations import activation
 
-__all__ = ["derivative"]
+__all__ = ["derivative", "derivatives"]
 
 
 def derivative(which: str | Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, order: int) -> torch.Tensor:
@@ -29,11 +29,7 @@ def derivative(which: str | Callable[[torch.Tensor], torch.Tensor], z: torch.Ten
     """
     function = activation(which)
     if function is torch.tanh:
-        t = torch.tanh(z)
-        value = torch.zeros_like(t)
-        for c in reversed(_tanh_polynomial(order)):
-            value = value * t + c
-        return value
+        return _polynomial(_tanh_polynomial(order), torch.tanh(z))
     if function in (torch.sin, torch.cos):
         phase = (order + (function is torch.cos)) % 4
         value = torch.cos(z) if phase % 2 else torch.sin(z)
@@ -41,6 +37,29 @@ def derivative(which: str | Callable[[torch.Tensor], torch.Tensor], z: torch.Ten
     for _ in range(order):
         function = partial(_slope, function)
     return function(z)
+
+
+def derivatives(which: str | Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, most: int) -> list[torch.Tensor]:
+    """σ and its derivatives up to order ``most``, elementwise, from one tanh where σ is that.
+
+    Example:
+        >>> [round(float(v), 6) for v in derivatives("tanh", torch.tensor(0.5, dtype=torch.float64), 2)]
+        [0.462117, 0.786448, -0.726862]
+    """
+    function = activation(which)
+    if function is torch.tanh:
+        t = torch.tanh(z)
+        return [_polynomial(_tanh_polynomial(order), t) for order in range(most + 1)]
+    return [derivative(function, z, order) for order in range(most + 1)]
+
+
+def _polynomial(coefficients: tuple[float, ...], t: torch.Tensor) -> torch.Tensor:
+    """Σ c_k t^k by Horner's rule, for a degree of at least 1."""
+    *lower, leading = coefficients
+    value: torch.Tensor | float = leading
+    for c in reversed(lower):
+        value = value * t + c if c else value * t
+    return torch.as_tensor(value)
 
 
 @cache

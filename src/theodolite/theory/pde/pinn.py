@@ -18,6 +18,7 @@ from theodolite.core.schedule import Schedule, as_schedule, every
 from theodolite.draw.progress import progress
 from theodolite.lens import Lens
 from theodolite.maths.quadrature import gauss_legendre, sobol, trapezoid
+from theodolite.theory.pde.chain import network_at
 from theodolite.theory.pde.history import History
 from theodolite.theory.pde.measure import relative_error
 from theodolite.theory.pde.operators import Operator, check_scalar, chunk_of, in_batches
@@ -180,11 +181,7 @@ class PINN:
 
     def _member_losses(self, parameters: dict[str, torch.Tensor]) -> torch.Tensor:
         """Residual loss, then one loss per condition, unweighted, of one network: (1 + K,)."""
-        net = self.nets[0]
-
-        def u(x: torch.Tensor) -> torch.Tensor:
-            return torch.func.functional_call(net, parameters, (x[None],))[0, 0]
-
+        u = network_at(self.nets[0], parameters)
         chunk = chunk_of(64 * len(self.nets))
         found = []
         for operator, name, points, values in [self._equation(), *self.conditions]:

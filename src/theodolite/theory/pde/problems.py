@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import torch
 
+from theodolite.theory.pde.chain import Chain
 from theodolite.theory.pde.operators import Function
 from theodolite.theory.pde.problem import Problem
 
@@ -28,13 +29,13 @@ Interval: TypeAlias = tuple[float, float]
 
 
 def laplacian(u: Function, x: torch.Tensor) -> torch.Tensor:
-    """Δu at one point, the trace of the Hessian.
+    """Δu at one point: the trace of the Hessian, or what u says itself if it is a network that knows (`Chain`).
 
     Example:
         >>> laplacian(lambda x: (x**2).sum(), torch.zeros(3)).item()
         6.0
     """
-    return torch.func.hessian(u)(x).trace()
+    return u.laplacian(x) if isinstance(u, Chain) else torch.func.hessian(u)(x).trace()
 
 
 def _helmholtz_function(x: torch.Tensor) -> torch.Tensor:
