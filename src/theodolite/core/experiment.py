@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import re
 import time
@@ -41,7 +42,8 @@ def canonical(value: Any) -> Any:
 
 
 class Experiment(ABC):
-    """Base of all experiments. Subclasses are frozen dataclasses; defining one registers it as ``topic.snake_case_name``.
+    """Base of all experiments. Subclasses are frozen dataclasses; defining one registers it as ``topic.snake_case_name``, unless it
+    has no ``measure`` and only holds settings that several experiments share.
 
     Class attributes of a subclass:
         reference: bibliography key of the paper whose figure it is.
@@ -60,6 +62,8 @@ class Experiment(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if getattr(cls.measure, "__isabstractmethod__", False):
+            return  # settings that several experiments share
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         cls.name = f"{topic_of(cls.__module__)}.{words}"
         EXPERIMENTS[cls.name] = cls
@@ -92,6 +96,15 @@ class Experiment(ABC):
         return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
     @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """Setting -> what it means, from the section ``Attributes`` of the docstrings of the class and of those it derives from."""
+        found: dict[str, str] = {}
+        for base in reversed(cls.__mro__):
+            if issubclass(base, Experiment) and base is not Experiment:
+                found |= _attributes(inspect.cleandoc(base.__doc__ or ""))
+        return found
+
+    @classmethod
     def with_settings(cls, scale: str = "paper", **settings: Any) -> Self:
         """An instance at ``scale`` (``"paper"``: the defaults; ``"small"``: seconds) with some settings changed.
 
@@ -106,3 +119,19 @@ class Experiment(ABC):
             if setting not in known:
                 raise unknown(f"setting of {cls.name}", setting, known)
         return cls(**{**(cls.small if scale == "small" else {}), **settings})
+
+
+def _attributes(documentation: str) -> dict[str, str]:
+    """Attribute -> its line of a docstring's section of attributes."""
+    section = re.search(r"^Attributes:\n((?:[ ]{4,}.*\n?|\n)+)", documentation, flags=re.MULTILINE)
+    found: dict[str, str] = {}
+    name = ""
+    for line in section.group(1).splitlines() if section else ():
+        begins = re.match(r"^ {4}([\w, ]+): (.*)$", line)
+        if begins:
+            names = [part.strip() for part in begins.group(1).split(",")]
+            name = names[0]
+            found.update(dict.fromkeys(names, begins.group(2)))
+        elif name and line.strip():
+            found[name] += " " + line.strip()
+    return found

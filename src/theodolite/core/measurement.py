@@ -44,7 +44,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a judge sees: one measured number, what the theory predicts for it, and facts about where it was taken."""
+    """What a judge sees.
+
+    Attributes:
+        measured: one number.
+        prediction: what the theory says it is, or None.
+        facts: about where it was taken: the quantity's options; ``samples``, ``plain`` (only affine layers and activations),
+            ``classes`` (the targets are class labels); for a layer ``layer``, ``width`` and what `Architecture.facts` reads off it.
+    """
 
     measured: Measurement
     prediction: float | None
@@ -54,6 +61,10 @@ class Observation:
     def value(self) -> float:
         """The measured value as a float."""
         return float(self.measured.value)
+
+
+#: Level of a judgement -> its place when the most serious come first.
+LEVELS = {"bad": 0, "note": 1, "good": 2}
 
 
 @dataclass(frozen=True)

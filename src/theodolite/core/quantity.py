@@ -55,7 +55,7 @@ class Quantity:
         options: keyword-only parameters and their defaults.
         interval: function of the same parameters returning the interval (low, high) that rounding allows.
         judge: turns an `Observation` into a `Judgement`.
-        cost: rough cost in words, shown by ``explain``.
+        per_output: whether it takes a backward pass through the model for each output.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Quantity:
     options: Mapping[str, Any] = field(default_factory=dict)
     interval: Callable[..., Any] | None = None
     judge: Callable[[Observation], Judgement] | None = None
+    per_output: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -128,6 +129,7 @@ def quantity(
     interval: Callable[..., Any] | None = None,
     judge: Callable[[Observation], Judgement] | None = None,
     alias: str | None = None,
+    per_output: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a pure function of tensors as a quantity named ``topic.function``.
 
@@ -140,6 +142,7 @@ def quantity(
         interval: same parameters -> (low, high) that rounding allows.
         judge: verdict and advice for a report row.
         alias: a second name within the topic, by which the quantity can be asked for.
+        per_output: it takes a backward pass through the model for each output, so that a report must mind the price.
 
     Raises:
         UnknownNameError: a required positional parameter is nothing that a lens can show.
@@ -161,7 +164,7 @@ def quantity(
         options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         if alias is not None:
             ALIASES[f"{topic_of(function.__module__)}.{alias}"] = name
-        QUANTITIES[name] = Quantity(name, symbol, reference, call, filled, options, interval, judge)
+        QUANTITIES[name] = Quantity(name, symbol, reference, call, filled, options, interval, judge, per_output)
         return call
 
     return register

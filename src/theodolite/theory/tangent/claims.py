@@ -366,7 +366,7 @@ def finite_networks_approach_the_kernel(data: xr.Dataset) -> Verdict:
     ends = ", ".join(f"{n} {float(last[f'infinite_{n.lower()}'].mean()):.3f}" for n in ("NTK", "NNGP"))
     words = f"after equal steps: infinite NTK {target:.3f}, trained {words}; at t = ∞: {ends}"
     gaps = abs(found - target)
-    near = float(gaps[-1]) < 4 * (target * (1 - target) / 200) ** 0.5
+    near = float(gaps[-1]) < 4 * (target * (1 - target) / data.attrs["tests"]) ** 0.5
     if near:
         return holds(words)
     return undecided(words) if float(gaps[-1]) < float(gaps[0]) else fails(words)

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from theodolite.core.experiment import Experiment
 from theodolite.core.seed import generator
 from theodolite.draw.progress import progress
-from theodolite.theory.tangent.experiments.setting import fit_slope, kernels, networks, sphere, train
+from theodolite.theory.tangent.experiments.setting import TrainedWidths, Widths, fit_slope, kernels, networks, sphere, train
 from theodolite.theory.tangent.infinite import infinite_kernels
 from theodolite.theory.tangent.measure import condition_number, hessian_norm, pl_ratio
 from theodolite.theory.tangent.predict import training_dynamics
@@ -22,18 +21,12 @@ __all__ = ["ConditionNumberVsWidth", "ExponentialConvergence", "PlCondition"]
 
 
 @dataclass(frozen=True)
-class ExponentialConvergence(Experiment):
+class ExponentialConvergence(TrainedWidths):
     """The loss falls exponentially, as the linearised closed form says, and never slower than (1 − η λ_min)^t along the path.
 
     Attributes:
-        widths: hidden widths.
-        seeds: independent networks per width.
         activations: hidden activations, by name.
-        samples: training inputs N on the sphere of radius √d.
-        dim: input dimension d.
-        steps: training steps of gradient descent.
         looks: number of times at which the kernel is taken.
-        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "lee2019"
@@ -42,11 +35,7 @@ class ExponentialConvergence(Experiment):
     widths: tuple[int, ...] = (256, 1024)
     seeds: int = 3
     activations: tuple[str, ...] = ("relu", "tanh")
-    samples: int = 20
-    dim: int = 10
-    steps: int = 400
     looks: int = 12
-    seed: int = 0
 
     def measure(self) -> xr.Dataset:
         """Train in segments; at each look take the kernel's smallest eigenvalue."""
@@ -101,18 +90,12 @@ class ExponentialConvergence(Experiment):
 
 
 @dataclass(frozen=True)
-class PlCondition(Experiment):
+class PlCondition(TrainedWidths):
     """The PL ratio ½‖∇L‖²/L over a training path, between the extreme eigenvalues of the kernel at each point.
 
     Attributes:
-        widths: hidden widths.
-        seeds: independent networks per width.
         activation: hidden activation, by name.
-        samples: training inputs N on the sphere of radius √d.
-        dim: input dimension d.
-        steps: training steps of gradient descent.
         looks: number of times at which the kernel is taken.
-        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "liu2022"
@@ -125,7 +108,6 @@ class PlCondition(Experiment):
     dim: int = 5
     steps: int = 300
     looks: int = 15
-    seed: int = 0
 
     def measure(self) -> xr.Dataset:
         """Train in segments and measure at each look."""
@@ -157,19 +139,14 @@ class PlCondition(Experiment):
 
 
 @dataclass(frozen=True)
-class ConditionNumberVsWidth(Experiment):
+class ConditionNumberVsWidth(Widths):
     """κ(K) = λ_max/λ_min against width: wide networks approach the finite κ of the infinite kernel, narrow ones scatter above it.
 
     Beside it stands ‖∇²f‖, which keeps falling: a small Hessian keeps κ constant near θ₀; it does not make κ small.
 
     Attributes:
-        widths: hidden widths.
-        seeds: independent networks per width.
         activation: hidden activation, by name.
         hessian_activation: activation of the networks whose output Hessian is measured.
-        samples: training inputs N on the sphere of radius √d.
-        dim: input dimension d.
-        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "liu2022"
@@ -179,9 +156,6 @@ class ConditionNumberVsWidth(Experiment):
     seeds: int = 10
     activation: str = "relu"
     hessian_activation: str = "tanh"
-    samples: int = 20
-    dim: int = 10
-    seed: int = 0
 
     def measure(self) -> xr.Dataset:
         """Kernels and Hessians over widths and seeds."""

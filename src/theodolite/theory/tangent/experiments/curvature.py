@@ -16,7 +16,7 @@ from theodolite.core.experiment import Experiment
 from theodolite.core.seed import generator
 from theodolite.draw.progress import progress
 from theodolite.lens.kernel import parameter_jacobian
-from theodolite.theory.tangent.experiments.setting import networks, slope_variables, sphere, train
+from theodolite.theory.tangent.experiments.setting import TrainedWidths, networks, slope_variables, sphere, train
 from theodolite.theory.tangent.measure import hessian_extremes, hessian_norm
 
 __all__ = ["HessianScaling", "SolutionManifold"]
@@ -99,7 +99,7 @@ class HessianScaling(Experiment):
 
 
 @dataclass(frozen=True)
-class SolutionManifold(Experiment):
+class SolutionManifold(TrainedWidths):
     """The set of zero loss of an over-parameterised system: its dimension, its tangent space, the non-convexity around it.
 
     Two pictures and one measurement: one equation in two unknowns (w₁ w₂ = 1, a curve; and its linear counterpart, a line); and two-
@@ -107,27 +107,19 @@ class SolutionManifold(Experiment):
     where the loss's Hessian at nearby points has negative eigenvalues.
 
     Attributes:
-        widths: hidden widths.
-        seeds: independent networks per width.
-        samples: training inputs N on the sphere of radius √d.
-        dim: input dimension d.
-        steps: training steps of gradient descent.
         noise: size of the perturbation around a minimiser.
         grid: points per axis of the picture.
-        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "liu2022"
     small: ClassVar[Mapping[str, Any]] = {"widths": (8, 16), "seeds": 1, "steps": 300, "grid": 41, "samples": 5}
 
     widths: tuple[int, ...] = (16, 64, 256)
-    seeds: int = 4
     samples: int = 8
     dim: int = 5
     steps: int = 3000
     noise: float = 1e-2
     grid: int = 201
-    seed: int = 0
 
     def measure(self) -> xr.Dataset:
         """The landscape of the toy system, and networks trained to zero loss."""

@@ -14,7 +14,7 @@ from theodolite.core.experiment import Experiment
 from theodolite.core.seed import generator
 from theodolite.draw.progress import progress
 from theodolite.lens.kernel import parameter_jacobian, tangent_kernel
-from theodolite.theory.tangent.experiments.setting import networks, slope_variables, sphere, train
+from theodolite.theory.tangent.experiments.setting import TrainedWidths, networks, slope_variables, sphere, train
 from theodolite.theory.tangent.infinite import infinite_kernels
 from theodolite.theory.tangent.predict import training_dynamics
 
@@ -111,31 +111,22 @@ class KernelPrior(Experiment):
 
 
 @dataclass(frozen=True)
-class FeatureMap(Experiment):
+class FeatureMap(TrainedWidths):
     """A wide network is a linear model on φ(x) = ∂f(x; θ₀)/∂θ: Θ = φ φᵀ exactly; the network leaves it at finite width.
 
     Attributes:
-        widths: hidden widths.
-        seeds: independent networks per width.
         activation: hidden activation, by name.
-        samples: training inputs N on the sphere of radius √d.
         tests: number of test inputs.
-        dim: input dimension d.
-        steps: training steps of gradient descent.
-        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "jacot2018"
     small: ClassVar[Mapping[str, Any]] = {"widths": (32, 64, 128), "seeds": 2, "steps": 100}
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
-    seeds: int = 4
     activation: str = "tanh"
     samples: int = 12
     tests: int = 12
     dim: int = 6
-    steps: int = 400
-    seed: int = 0
 
     def measure(self) -> xr.Dataset:
         """Gradient descent on the feature weights, the kernel's closed form, and the network itself, at test inputs."""
@@ -224,21 +215,21 @@ class InfiniteVsFinite(Experiment):
 
     def measure(self) -> xr.Dataset:
         """Test accuracy of each method over training sizes, widths and seeds."""
-        shape = (len(self.sizes), self.seeds)
+        shape, most = (len(self.sizes), self.seeds), max(self.sizes)
         ntk, nngp, timed = np.empty(shape), np.empty(shape), np.empty(shape)
         empirical, trained = np.empty((*shape, len(self.widths))), np.empty((*shape, len(self.widths)))
+        settings: dict[str, Any] = {"depth": self.depth, "activation": self.activation, "sigma_w2": 2.0, "sigma_b2": 0.0}
         for s in progress(range(self.seeds), "digits"):
-            x, labels = _digits(max(self.sizes) + self.tests, self.seed + s)
-            z, truth = x[-self.tests :], labels[-self.tests :]
+            x, labels = _digits(most + self.tests, self.seed + s)
+            a, z = x[:most], x[-self.tests :]
+            task = _Task(torch.nn.functional.one_hot(labels[:most], 10).double() - 0.1, labels[-self.tests :])
+            inside, across = infinite_kernels(a, **settings), infinite_kernels(z, a, **settings)
             for n, size in enumerate(self.sizes):
-                a, t = x[:size], torch.nn.functional.one_hot(labels[:size], 10).double() - 0.1
-                settings: dict[str, Any] = {"depth": self.depth, "activation": self.activation, "sigma_w2": 2.0, "sigma_b2": 0.0}
-                inside, across = infinite_kernels(a, **settings), infinite_kernels(z, a, **settings)
-                ntk[n, s] = _accuracy(inside.ntk, across.ntk, t, truth)
-                nngp[n, s] = _accuracy(inside.nngp, across.nngp, t, truth)
-                timed[n, s] = _accuracy(inside.ntk, across.ntk, t, truth, self.steps)
-                for w, width in enumerate(self.widths):
-                    empirical[n, s, w], trained[n, s, w] = self._finite(a, t, z, truth, width, self.seed + s)
+                ntk[n, s] = task.accuracy(inside.ntk, across.ntk, size)
+                nngp[n, s] = task.accuracy(inside.nngp, across.nngp, size)
+                timed[n, s] = task.accuracy(inside.ntk, across.ntk, size, self.steps)
+            for w, width in enumerate(self.widths):
+                empirical[:, s, w], trained[:, s, w] = self._finite(a, z, task, width, self.seed + s)
         dims = ("size", "seed")
         about = {"description": "share of test digits classified correctly"}
         return xr.Dataset(
@@ -250,35 +241,55 @@ class InfiniteVsFinite(Experiment):
                 "trained": ((*dims, "width"), trained, about),
             },
             coords={"size": list(self.sizes), "width": list(self.widths)},
+            attrs={"tests": self.tests},
         )
 
-    def _finite(self, a: Any, t: Any, z: Any, truth: Any, width: int, seed: int) -> tuple[float, float]:
+    def _finite(self, a: torch.Tensor, z: torch.Tensor, task: _Task, width: int, seed: int) -> tuple[list[float], list[float]]:
+        """Accuracies of a network's kernel at the start, and of the network once trained, for every training size."""
         from theodolite.train import NTK, Ensemble, MLPSpec
 
         spec = MLPSpec((a.shape[1], *[width] * self.depth, 10), self.activation, bias=False, init=NTK(2**0.5, 0.0))
-        ensemble = Ensemble(spec, 1, dtype=torch.float64, seed=seed)
-        model = ensemble.member(0)
+        model = Ensemble(spec, 1, dtype=torch.float64, seed=seed).member(0)
         # at width m the kernels of single outputs agree up to m^(-1/2); their mean is used for every output
-        inside = tangent_kernel(model, a, outputs="trace") / 10
-        across = tangent_kernel(model, z, a, outputs="trace") / 10
-        score = _accuracy(inside, across, t, truth, self.steps)
-        rate = _FRACTION / float(torch.linalg.eigvalsh(inside)[-1])
-        start = ensemble.forward(z)
-        targets = t + ensemble.forward(a)[0]
-        ensemble.train(a, targets, steps=self.steps, loss="half_mse", optimizer="gd", lr=rate * len(a), schedule=[self.steps])
-        return score, float(((ensemble.forward(z) - start)[0].argmax(1) == truth).double().mean())
+        inside, across = tangent_kernel(model, a, outputs="trace") / 10, tangent_kernel(model, z, a, outputs="trace") / 10
+        scores, trained = [], []
+        for size in self.sizes:
+            scores.append(task.accuracy(inside, across, size, self.steps))
+            # the same network in float32: which class is the largest does not hang on the digits that this loses
+            network, x = Ensemble(spec, 1, dtype=torch.float32, seed=seed), a[:size]
+            start, targets = network.forward(z), task.targets[:size] + network.forward(x)[0]
+            rate = _rate(inside[:size, :size])
+            network.train(x, targets, steps=self.steps, loss="half_mse", optimizer="gd", lr=rate * size, schedule=[self.steps])
+            trained.append(task.score((network.forward(z) - start)[0]))
+        return scores, trained
 
 
 #: Learning rate over the inverse of the largest eigenvalue; single outputs' kernels have larger ones than their mean.
 _FRACTION = 0.5
 
 
-def _accuracy(
-    inside: torch.Tensor, across: torch.Tensor, targets: torch.Tensor, truth: torch.Tensor, steps: float = np.inf
-) -> float:
-    rate = _FRACTION / float(torch.linalg.eigvalsh(inside)[-1])
-    found = training_dynamics(inside, targets, kernel_test=across, t=steps, learning_rate=rate, method="gd").test
-    return float((found.argmax(1) == truth).double().mean())
+def _rate(kernel: torch.Tensor) -> float:
+    return _FRACTION / float(torch.linalg.eigvalsh(kernel)[-1])
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Targets of all training digits, and the classes of the test digits."""
+
+    targets: torch.Tensor
+    truth: torch.Tensor
+
+    def score(self, outputs: torch.Tensor) -> float:
+        """Share of test digits classified correctly."""
+        return float((outputs.argmax(1) == self.truth).double().mean())
+
+    def accuracy(self, inside: torch.Tensor, across: torch.Tensor, size: int, steps: float = np.inf) -> float:
+        """The score of regression on the first ``size`` digits, with the kernels of all."""
+        kernel = inside[:size, :size]
+        found = training_dynamics(
+            kernel, self.targets[:size], kernel_test=across[:, :size], t=steps, learning_rate=_rate(kernel), method="gd"
+        ).test
+        return self.score(found)
 
 
 def _digits(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,13 +11,44 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
+from theodolite.core.experiment import Experiment
 from theodolite.core.seed import generator
 from theodolite.lens.kernel import tangent_kernel
 from theodolite.train import NTK, Ensemble, MLPSpec
 
-__all__ = ["Run", "fit_slope", "kernels", "networks", "slope_variables", "sphere", "train"]
+__all__ = ["Run", "TrainedWidths", "Widths", "fit_slope", "kernels", "networks", "slope_variables", "sphere", "train"]
 
 Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Widths(Experiment):
+    """Networks of several widths on data on a sphere.
+
+    Attributes:
+        widths: hidden widths.
+        seeds: independent networks per width.
+        samples: training inputs N on the sphere of radius √d.
+        dim: input dimension d.
+        seed: seed of data and networks.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    seeds: int = 4
+    samples: int = 20
+    dim: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainedWidths(Widths):
+    """Such networks, trained.
+
+    Attributes:
+        steps: training steps of gradient descent.
+    """
+
+    steps: int = 400
 
 
 def sphere(samples: int, dim: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

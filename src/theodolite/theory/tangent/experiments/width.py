@@ -10,9 +10,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from theodolite.core.experiment import Experiment
 from theodolite.draw.progress import progress
-from theodolite.theory.tangent.experiments.setting import kernels, networks, slope_variables, sphere, train
+from theodolite.theory.tangent.experiments.setting import TrainedWidths, Widths, kernels, networks, slope_variables, sphere, train
 from theodolite.theory.tangent.infinite import infinite_kernels
 from theodolite.theory.tangent.measure import kernel_drift, nngp_features, relative_weight_change
 from theodolite.theory.tangent.predict import training_dynamics
@@ -26,19 +25,14 @@ def _flat(parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Concentration(Experiment):
+class Concentration(Widths):
     """The kernel at initialisation becomes deterministic: its spread over seeds falls as m^(-1/2).
 
     Also compares the mean kernel with the infinite-width NTK, and E[f f′] over initialisations with the NNGP and the NTK: the
     formula "NTK = E[f(x) f(x′)]" is the NNGP's.
 
     Attributes:
-        widths: hidden widths.
-        seeds: independent networks per width.
         activations: hidden activations, by name.
-        samples: training inputs N on the sphere of radius √d.
-        dim: input dimension d.
-        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "jacot2018"
@@ -47,9 +41,6 @@ class Concentration(Experiment):
     widths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     seeds: int = 30
     activations: tuple[str, ...] = ("relu", "tanh")
-    samples: int = 20
-    dim: int = 10
-    seed: int = 0
 
     def measure(self) -> xr.Dataset:
         """Kernels of all seeds at every width."""
@@ -96,29 +87,17 @@ class Concentration(Experiment):
 
 
 @dataclass(frozen=True)
-class Constancy(Experiment):
+class Constancy(TrainedWidths):
     """The kernel's change during training falls as 1/m: faster than the bound m^(-1/2) of Lee et al.
 
     Attributes:
-        widths: hidden widths.
-        seeds: independent networks per width.
         activations: hidden activations, by name.
-        samples: training inputs N on the sphere of radius √d.
-        dim: input dimension d.
-        steps: training steps of gradient descent.
-        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "lee2019"
     small: ClassVar[Mapping[str, Any]] = {"widths": (32, 64, 128), "seeds": 3, "steps": 100}
 
-    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    seeds: int = 4
     activations: tuple[str, ...] = ("relu", "tanh")
-    samples: int = 20
-    dim: int = 10
-    steps: int = 400
-    seed: int = 0
 
     def measure(self) -> xr.Dataset:
         """Train at every width and compare the kernels before and after."""
@@ -146,21 +125,15 @@ class Constancy(Experiment):
 
 
 @dataclass(frozen=True)
-class LazyTraining(Experiment):
+class LazyTraining(TrainedWidths):
     """How far weights move: with width (1/m for two hidden layers, m^(-1/2) for one) and with the scale α of the output (1/α).
 
     The α-part trains f_α = α (h(w) − h(w₀)) on ½‖f_α − y‖²/α² after Chizat, Oyallon and Bach.
 
     Attributes:
-        widths: hidden widths.
         alphas: output scales α.
-        seeds: independent networks per width.
         activation: hidden activation, by name.
         alpha_width: width of the networks whose scale is varied.
-        samples: training inputs N on the sphere of radius √d.
-        dim: input dimension d.
-        steps: training steps of gradient descent.
-        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "chizat2019"
@@ -172,15 +145,9 @@ class LazyTraining(Experiment):
         "alpha_width": 48,
     }
 
-    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
     alphas: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-    seeds: int = 4
     activation: str = "tanh"
     alpha_width: int = 100
-    samples: int = 20
-    dim: int = 10
-    steps: int = 400
-    seed: int = 0
 
     def measure(self) -> xr.Dataset:
         """Train over widths and depths, then over α at one width."""
@@ -217,29 +184,17 @@ class LazyTraining(Experiment):
 
 
 @dataclass(frozen=True)
-class LinearizedTraining(Experiment):
+class LinearizedTraining(TrainedWidths):
     """The distance of a network's training from its linearisation's, sup_t ‖f_t − f_t^lin‖, falls at least as m^(-1/2).
 
     Attributes:
-        widths: hidden widths.
-        seeds: independent networks per width.
         activations: hidden activations, by name.
-        samples: training inputs N on the sphere of radius √d.
-        dim: input dimension d.
-        steps: training steps of gradient descent.
-        seed: seed of data and networks.
     """
 
     reference: ClassVar[str] = "lee2019"
     small: ClassVar[Mapping[str, Any]] = {"widths": (32, 64, 128), "seeds": 3, "steps": 100}
 
-    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    seeds: int = 4
     activations: tuple[str, ...] = ("relu", "tanh")
-    samples: int = 20
-    dim: int = 10
-    steps: int = 400
-    seed: int = 0
 
     def measure(self) -> xr.Dataset:
         """Outputs along training against the closed form with the kernel at the start."""
