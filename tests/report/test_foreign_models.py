@@ -110,6 +110,24 @@ def test_layers_with_very_many_weights_are_left_alone_unasked():
     assert "layer 1 has 1,100,000 weights" in td.diagnose(wide, x).skipped["condensation.count_directions"]
 
 
+def test_long_sequences_do_not_ask_for_a_jacobian_unasked():
+    class Reader(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.out = torch.nn.LSTM(3, 4, batch_first=True), torch.nn.Linear(4, 60)
+
+        def forward(self, x):
+            return self.out(self.lstm(x)[0][:, -1])
+
+    name = "meanfield.jacobian_singular_values"
+    long, short = noise(4, 200, 3), noise(4, 5, 3)
+    reason = td.diagnose(Reader(), long).skipped[name]
+    assert "60 outputs of 4 samples goes through 200 steps" in reason
+    assert name not in td.diagnose(Reader(), short).skipped
+    (asked,) = td.diagnose(Reader(), long[:1], quantities=name).profiles
+    assert asked.values.shape == (1, 60)
+
+
 @pytest.fixture(scope="module")
 def resnet():
     transformers = pytest.importorskip("transformers", reason="transformers is not installed; it brings GPT-2 and ResNet")

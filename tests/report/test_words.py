@@ -135,6 +135,21 @@ def test_the_pl_ratio_of_class_labels_is_that_of_one_hot_targets():
     assert row.value == pytest.approx(td.tangent.pl_ratio(net, x, nn.functional.one_hot(y, 3).float()))
 
 
+def test_margins_are_judged_where_there_are_classes():
+    net = nn.Sequential(nn.Linear(2, 2, bias=False))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(2))
+    x = torch.tensor([[2.0, 0.5], [0.0, 3.0], [1.0, 0.0]])
+    for y, value, verdict in (
+        (torch.tensor([0, 1, 0]), 1.0, "separated"),
+        (torch.tensor([0, 1, 1]), -1.0, "not separated"),
+        (x, 1.0, ""),
+    ):
+        (row,) = td.diagnose(net, x, y, quantities="generalization.output_margin", layers="0")
+        assert (row.value, row.verdict) == (value, verdict)
+        assert bool(row.advice) == (verdict == "not separated")
+
+
 def test_judged_rows_come_first_and_words_are_merged():
     torch.manual_seed(0)
     split = td.data.digits(150)

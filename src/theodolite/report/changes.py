@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from theodolite.core.measurement import LEVELS
 from theodolite.report.text import measured_text
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def changed(before: Report, report: Report) -> Sequence[tuple[str, str]]:
         place = "" if row.layer is None else f"layer {row.layer}: "
         key = (row.judgement.level, row.quantity, old.verdict, row.verdict)
         groups.setdefault(key, []).append(place + values)
-    order = {"bad": 0, "note": 1, "good": 2}
     return [
         (level, f"{quantity}: {first} → {second} ({'; '.join(places[:4])}{'; …' if len(places) > 4 else ''})")
-        for (level, quantity, first, second), places in sorted(groups.items(), key=lambda item: order.get(item[0][0], 3))
+        for (level, quantity, first, second), places in sorted(
+            groups.items(), key=lambda item: LEVELS.get(item[0][0], len(LEVELS))
+        )
     ]

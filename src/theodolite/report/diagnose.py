@@ -29,6 +29,8 @@ EXPENSIVE = frozenset({"tangent_kernel", "jacobian", "input_jacobian", "hvp", "m
 PROBE = 256
 #: Needs that take a backward pass per output, and the most outputs for which they are tried unasked.
 PER_OUTPUT, MOST_OUTPUTS = frozenset({"tangent_kernel", "jacobian", "input_jacobian"}), 2048
+#: Most outputs × samples × steps of recurrent layers for which a backward pass per output is taken unasked: some ten seconds.
+MOST_STEPS = 30_000
 #: Needs whose quantities compare the rows of a layer's weights, and the most weights for which they are tried unasked.
 OF_WEIGHTS, MOST_WEIGHTS = frozenset({"weights", "amplitudes"}), 1_000_000
 #: Largest matrix that a report keeps for its figures.
@@ -154,7 +156,20 @@ def _affordable(quantity: Quantity, options: Mapping[str, Any], lens: Lens, laye
             f"the model has {lens.outputs.shape[1]:,} outputs per sample, and this takes a backward pass for each; "
             "wrap the model to return a few of them, or ask for the quantity by name"
         )
+    steps = _recurrent_steps(lens)
+    work = lens.outputs.shape[1] * lens.samples * steps
+    if (quantity.per_output or PER_OUTPUT & set(quantity.needs)) and work > MOST_STEPS:
+        return (
+            f"a backward pass for each of {lens.outputs.shape[1]:,} outputs of {lens.samples} samples goes through {steps:,} steps of "
+            "recurrent layers, which takes long; give shorter sequences, or ask for the quantity by name"
+        )
     return _measure(quantity, options, lens, layer)
+
+
+def _recurrent_steps(lens: Lens) -> int:
+    """Steps that one sample takes through the recurrent layers, one after the other; 0 without such layers."""
+    rows = sum(math.prod(node.shape[:-1]) for node in lens.graph if node.kind == "recurrent")
+    return rows // lens.calls[0].size
 
 
 def _measure(quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: str | None) -> Measurement | Profile | str:
@@ -213,13 +228,22 @@ def _row(quantity: Quantity, options: Mapping[str, Any], layer: str | None, meas
 def _facts(quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: str | None) -> dict[str, Any]:
     """What a prediction or a judge may ask for, from the options, the architecture and the data."""
     facts = dict(quantity.options) | dict(options) | lens.architecture.facts(layer)
-    facts |= {"samples": lens.samples, "plain": lens.graph.plain}
+    facts |= {"samples": lens.samples, "plain": lens.graph.plain, "classes": _has_classes(lens)}
     if layer is not None:
         facts |= {"layer": layer, "width": int(lens.features[layer].shape[1])}
         reader = lens.architecture.at(lens.layer(layer).outgoing)
         if reader is not None and "reading" in quantity.needs:  # it is about the weights behind the activation
             facts |= {"readers": reader.width, "sigma_w2": reader.sigma_w2, "sigma_b2": reader.sigma_b2}
     return facts
+
+
+def _has_classes(lens: Lens) -> bool:
+    """Whether the targets are class labels."""
+    try:
+        y = lens.show("labels")
+    except TheodoliteError:
+        return False
+    return isinstance(y, torch.Tensor) and not y.is_floating_point()
 
 
 def _prediction(quantity: Quantity, facts: Mapping[str, Any]) -> float | None:

@@ -32,12 +32,15 @@ def explain(name: str) -> str:
         return f"{head}\n\n{inspect.getdoc(quantity.function)}\n\n{needs}{pair}\nPaper: {described(quantity.reference)}"
     if name in (tried := experiments()):
         experiment = tried[name]
-        fields = "\n".join(f"  {f.name} = {f.default!r}" for f in dataclasses.fields(experiment))  # type: ignore[arg-type]
+        meanings = experiment.meanings()
+        fields = "\n".join(
+            f"  {f.name} = {f.default!r}: {meanings.get(f.name, '')}".rstrip(": ")
+            for f in dataclasses.fields(experiment)  # type: ignore[arg-type]
+        )
+        about = (inspect.getdoc(experiment) or "").partition("\n\nAttributes:")[0]
         made = "\n".join(f"  {claim.statement} [{claim.reference}]" for claim in claims(name)) or "  none"
         paper = described(experiment.reference) if experiment.reference else "—"
-        return (
-            f"{name}, an experiment\n\n{inspect.getdoc(experiment)}\n\nSettings:\n{fields}\n\nClaims:\n{made}\n\nPaper: {paper}"
-        )
+        return f"{name}, an experiment\n\n{about}\n\nSettings:\n{fields}\n\nClaims:\n{made}\n\nPaper: {paper}"
     stated = {claim.name: claim for claim in claims()}
     if name in stated:
         claim = stated[name]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from theodolite.core.errors import ArgumentError, unknown
-from theodolite.core.measurement import Judgement, Measurement
+from theodolite.core.measurement import LEVELS, Judgement, Measurement
 from theodolite.lens import Architecture
 
 if TYPE_CHECKING:
@@ -160,8 +160,7 @@ class Report:
         for row in self.rows:
             if row.advice:
                 grouped.setdefault((row.judgement.level, row.quantity, row.verdict), []).append(row)
-        order = {"bad": 0, "note": 1, "good": 2}
-        groups = sorted(grouped.items(), key=lambda item: order.get(item[0][0], 3))
+        groups = sorted(grouped.items(), key=lambda item: LEVELS.get(item[0][0], len(LEVELS)))
         return tuple((level, _sentence(rows)) for (level, _, _), rows in groups)
 
     def __repr__(self) -> str:

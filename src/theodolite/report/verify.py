@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from theodolite.core.record import Record
 from theodolite.core.reference import described
 from theodolite.core.registry import claims, experiments, topics
 from theodolite.draw.progress import progress
+from theodolite.report.report import write as write_whole
 
-__all__ = ["Row", "as_markdown", "between_markers", "recorded", "verify"]
+__all__ = ["Row", "as_markdown", "between_markers", "papers", "read", "recorded", "verify", "write"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Row:
     tolerance: str
     scale: str
     seeds: str
+
+    @property
+    def words(self) -> str:
+        """The verdict with its condition, as Markdown."""
+        return f"**{self.verdict}**" + (f": {self.condition}" if self.condition else "")
 
 
 def verify(
@@ -91,17 +96,25 @@ def _record(experiment: Experiment, store: Path) -> Record:
         return record
 
 
+def read(path: Path) -> list[Row]:
+    """The rows that `write` has put into the JSON file ``path``.
+
+    Raises:
+        StoreError: the file is no table of claims.
+    """
+    try:
+        return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, TypeError, ValueError) as error:
+        raise StoreError(f"{str(path)!r} is no table of claims written by theodolite verify --out: {error}") from error
+
+
 def recorded(path: Path, rows: Sequence[Row]) -> list[Row]:
     """``rows``, each replaced by the row of the same claim in the JSON file ``path``, where there is one.
 
     Raises:
         StoreError: the file is no table of claims.
     """
-    try:
-        kept = [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, TypeError, ValueError) as error:
-        raise StoreError(f"{str(path)!r} is no table of claims written by theodolite verify --out: {error}") from error
-    by_claim = {(row.experiment, row.statement): row for row in kept}
+    by_claim = {(row.experiment, row.statement): row for row in read(path)}
     return [by_claim.get((row.experiment, row.statement), row) for row in rows]
 
 
@@ -113,10 +126,7 @@ def write(rows: Iterable[Row], path: Path) -> None:
         if path.suffix == ".json"
         else f"# Claims\n\n{as_markdown(rows)}"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.partial")
-    draft.write_text(text + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    write_whole(path, text + "\n")
 
 
 def as_markdown(rows: Sequence[Row], evidence: bool = True) -> str:
@@ -125,9 +135,8 @@ def as_markdown(rows: Sequence[Row], evidence: bool = True) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     previous = ""
     for row in rows:
-        verdict = f"**{row.verdict}**" + (f": {row.condition}" if row.condition else "")
         name = f"`{row.experiment}`" if row.experiment != previous else ""
-        cells: list[Any] = [name, row.statement, row.paper, verdict, row.scale]
+        cells: list[Any] = [name, row.statement, row.paper, row.words, row.scale]
         previous = row.experiment
         lines.append(
             "| " + " | ".join(str(c).replace("|", "\\|") for c in [*cells, *([row.evidence] if evidence else [])]) + " |"

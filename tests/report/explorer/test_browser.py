@@ -176,7 +176,7 @@ def test_navigation_and_back(url, watched):
 def test_a_weight_can_be_edited(url, watched):
     w = watched()
     w.show(f"{url}#/regions?hidden=4&seed=1&pick=3")
-    before = w.page.locator("#shallow").inner_text()
+    assert "2.5" not in w.page.locator("pre").inner_text()
     field = w.page.get_by_label("value", exact=True)
     field.fill("2.5")
     field.press("Enter")
@@ -184,7 +184,7 @@ def test_a_weight_can_be_edited(url, watched):
     w.settle()
     assert "edits=3:2.5" in w.page.url
     assert "proved" in w.page.locator("#shallow").inner_text()
-    assert w.page.locator("#shallow").inner_text() != before or "2.5" in w.page.locator("pre").inner_text()
+    assert "2.5" in w.page.locator("pre").inner_text()
     w.page.get_by_text("Undo all changes").click()
     w.settle()
     assert "edits" not in w.page.url
@@ -200,11 +200,18 @@ def test_the_player_plays_and_files_are_saved(url, watched):
     w = watched()
     w.show(f"{url}#/staircase?steps=200&width=12")
     w.page.get_by_role("button", name="Play").click()
-    w.page.wait_for_selector("text=Pause")
-    w.page.wait_for_timeout(600)
-    w.page.get_by_role("button", name="Pause").click()
-    look = int(re.search(r"look=(\d+)", w.page.url)[1])
-    assert look >= 1
+    # Paused by the page itself at the first chance: however slow the machine, no time is waited for.
+    w.page.wait_for_function(
+        """() => {
+            const button = document.querySelector("button.main");
+            if (!(Number(location.hash.match(/look=([0-9]+)/)?.[1]) >= 2) || button.textContent !== "Pause") return false;
+            button.click();
+            return true;
+        }""",
+        timeout=PATIENCE,
+    )
+    assert w.page.get_by_role("button", name="Play").count() == 1
+    assert int(re.search(r"look=(\d+)", w.page.url)[1]) >= 2
     contents = {}
     for name in ("PNG", "CSV", "Python"):
         with w.page.expect_download() as download:

@@ -1,5 +1,6 @@
 """What the views compute, against the library's own functions and by slow means."""
 
+import json
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from theodolite.core.errors import ArgumentError, UnknownNameError
 from theodolite.nets.activations import ACTIVATIONS
 from theodolite.report.explorer.endpoints import answer, endpoints
 from theodolite.report.explorer.payload import strict_json
+from theodolite.report.explorer.views import staircase
 
 KNOWN = endpoints()
 
@@ -163,6 +165,28 @@ def test_the_runs_code_runs(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(run["python"].replace("seeds=2", "seeds=1"), {})
     assert (tmp_path / "staircase.pdf").stat().st_size > 1000
+
+
+def test_the_standard_run_ships_with_the_package(monkeypatch):
+    monkeypatch.setattr(staircase, "trained", lambda _: pytest.fail("trained although it is recorded"))
+    shipped = ask("staircase/run")
+    assert len(strict_json(shipped)) < 200_000
+    assert shipped["step"][-1] == staircase.STANDARD.steps
+    assert shipped["rank"] == (np.array(shipped["eigenvalues"]) > shipped["eps"]).sum(1).tolist()
+    assert shipped["rank"][0] < shipped["rank"][-1] <= shipped["width"]
+
+
+@pytest.mark.slow
+def test_the_recorded_run_is_what_training_gives():
+    recorded, now = staircase.recorded(), json.loads(strict_json(staircase.trained(staircase.STANDARD)))
+    assert recorded.keys() == now.keys()
+    for name in ("step", "width", "eps", "python", "x", "target"):
+        assert recorded[name] == now[name], f"{name}: call theodolite.report.explorer.views.staircase.record()"
+    # Another machine rounds otherwise, and training carries that on: the same to the eye, not to the digit.
+    for name in ("loss", "output", "features", "eigenvalues"):
+        known = np.array(recorded[name])
+        np.testing.assert_allclose(now[name], known, rtol=0.02, atol=2e-3 * np.abs(known).max(), err_msg=name)
+    assert np.abs(np.array(recorded["rank"]) - now["rank"]).max() <= 1
 
 
 # --- linear regions

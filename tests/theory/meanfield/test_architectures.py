@@ -7,6 +7,7 @@ import torch
 import theodolite as td
 from theodolite.core.errors import ArgumentError, NumericalError
 from theodolite.theory.meanfield import predict
+from theodolite.theory.meanfield.experiments.cells import RandomCell, perturbation_growth
 from theodolite.theory.meanfield.predict.cell_state import CellState
 from theodolite.theory.meanfield.predict.gates import gate_rule, sigmoid
 from theodolite.theory.meanfield.predict.softmax_moments import softmax_moments
@@ -152,43 +153,30 @@ def test_law_of_the_cell_against_samples():
         assert abs(theory - sample.mean()) < 4 * sample.std() / math.sqrt(n)
 
 
-def _fresh(kind, w, v, mu, width=250, sequences=8, steps=50):
-    """(E h², χ) of a network whose weights are drawn anew at every step."""
-    g = torch.Generator().manual_seed(3)
-    gates = {"lstm": 4, "gru": 3}[kind]
-    draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=g)
-
-    def step(h, c, x, weight, inputs):
-        a, b = x @ inputs.T, h @ weight.T
-        if kind == "lstm":
-            i, f, n, o = (a + b).chunk(4, 1)
-            c = torch.sigmoid(f + mu) * c + torch.sigmoid(i) * torch.tanh(n)
-            return torch.sigmoid(o) * torch.tanh(c), c
-        (ar, az, an), (br, bz, bn) = a.chunk(3, 1), b.chunk(3, 1)
-        z = torch.sigmoid(az + bz + mu)
-        return (1 - z) * torch.tanh(an + torch.sigmoid(ar + br) * bn) + z * h, c
-
-    h = c = torch.zeros(sequences, width, dtype=torch.float64)
-    other, eps, q, logs = None, 1e-6, [], []
-    for t in range(steps):
-        weight, inputs = draw(gates * width, width) * math.sqrt(w / width), draw(gates * width, width) * math.sqrt(v / width)
-        x = draw(sequences, width)
-        if t == steps // 3:
-            other = h + eps * draw(sequences, width), c + (eps * draw(sequences, width) if kind == "lstm" else 0.0)
-        h, c = step(h, c, x, weight, inputs)
-        if other is not None:
-            dh, dc = (new - old for new, old in zip(step(*other, x, weight, inputs), (h, c), strict=True))
-            size = float((dh.square().mean() + dc.square().mean()).sqrt()) / eps
-            logs.append(2 * math.log(size))
-            other = h + dh / size, c + dc / size
-            q.append(float(h.square().mean()))
-    return np.mean(q), math.exp(np.mean(logs[5:]))
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_random_cells_are_those_of_torch(kind):
+    g, n = torch.Generator().manual_seed(0), 7
+    cell = RandomCell(kind, 1.3, 0.7, 0.9)
+    recurrent, inputs = cell.weights(n, g)
+    h, c, x = (torch.randn(3, n, dtype=torch.float64, generator=g) for _ in range(3))
+    found = cell.step((h, c), x, (recurrent, inputs))
+    reference = {"lstm": torch.nn.LSTMCell, "gru": torch.nn.GRUCell}[kind](n, n, dtype=torch.float64)
+    with torch.no_grad():
+        reference.weight_hh.copy_(recurrent)
+        reference.weight_ih.copy_(inputs)
+        for bias in (reference.bias_hh, reference.bias_ih):
+            bias.zero_()
+        reference.bias_ih[n : 2 * n] = 0.9  # the second gate: f, z
+        expected = reference(x, (h, c)) if kind == "lstm" else (reference(x, h), c)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_gated_networks_with_fresh_weights(kind):
     theory = getattr(td.meanfield, kind)(1.0, 1.0, 1.0)
-    q, chi = _fresh(kind, 1.0, 1.0, 1.0)
+    cell, g = RandomCell(kind, 1.0, 1.0, 1.0), torch.Generator().manual_seed(3)
+    q, chi = perturbation_growth(cell, width=250, sequences=8, steps=(17, 33), tied=False, g=g)
     assert q == pytest.approx(theory.q_star, rel=0.04)
     assert chi == pytest.approx(theory.chi, rel=0.03)
 

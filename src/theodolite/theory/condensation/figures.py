@@ -194,17 +194,20 @@ def layerwise_phase(record: Record) -> Figure:
         drawn, axes = figure(1, len(data.layer), width=3.4, height=3.1, squeeze=False, sharey=True)
         for ax, layer in zip(axes[0], data.layer.values, strict=True):
             values = data["S_w"].sel(layer=layer).transpose("t_output", "t_hidden").values
-            mesh = ax.pcolormesh(
-                data.t_hidden.values, data.t_output.values, values, cmap="RdBu_r", vmin=-top, vmax=top, shading="nearest"
-            )
+            # Cells of equal size, labelled with their exponents: a grid of one row or column is drawn too.
+            mesh = ax.pcolormesh(values, cmap="RdBu_r", vmin=-top, vmax=top)
             ax.grid(False)
             ax.set(title=str(layer), xlabel="t of hidden layers")
+            ax.set_xticks(np.arange(len(data.t_hidden)) + 0.5, [f"{t:g}" for t in data.t_hidden.values])
+            ax.set_yticks(np.arange(len(data.t_output)) + 0.5, [f"{t:g}" for t in data.t_output.values])
             for (row, column), value in np.ndenumerate(values):
                 dark = abs(value) > 0.6 * top
-                place = data.t_hidden.values[column], data.t_output.values[row]
-                ax.text(*place, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else INK)
+                ax.text(
+                    column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else INK
+                )
         axes[0, 0].set_ylabel("t of output layer")
-        bar = drawn.colorbar(mesh, ax=list(axes[0]), shrink=0.9)
+        beyond = bool(np.abs(data["S_w"].values).max() > top)
+        bar = drawn.colorbar(mesh, ax=list(axes[0]), shrink=0.9, extend="both" if beyond else "neither")
         bar.set_label("$S_w$ of the layer")
         bar.outline.set_visible(False)
     return drawn

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from theodolite.theory.meanfield.construct import (
     InitReport,
     critical_init_,
@@ -23,11 +21,14 @@ from theodolite.theory.meanfield.measure import (
     q_length,
 )
 from theodolite.theory.meanfield.predict import (
+    attention,
+    batchnorm_gradient_growth,
     c_map,
     c_star,
     chi,
     chi_1,
     chi_parallel,
+    conv,
     correlation_flow,
     covariance_map,
     critical_law,
@@ -36,40 +37,33 @@ from theodolite.theory.meanfield.predict import (
     depth_scales,
     fuss_catalan_moment,
     gain,
+    gru,
+    gru_bias,
     half_stable_point,
     isometry_variance,
     jacobian_density,
     jacobian_moments,
+    layernorm_chi,
     layers_density,
     layers_moments,
     length_variance,
+    lstm,
+    lstm_bias,
+    minimal_rnn,
+    minimal_rnn_bias,
+    optimal_variance,
     phase,
     phase_diagram,
     q_map,
     q_star,
     relative_length_variance,
     residual_edges,
+    resnet,
     s_max,
     universality,
+    vanilla_rnn,
 )
 from theodolite.theory.meanfield.propagate import Propagation, PropagationRow, propagate
-
-#: Predictions of architectures, found when first asked for.
-_ARCHITECTURES = {
-    "resnet": "resnet",
-    "optimal_variance": "resnet",
-    "conv": "conv",
-    "vanilla_rnn": "recurrent",
-    "minimal_rnn": "recurrent",
-    "minimal_rnn_bias": "recurrent",
-    "lstm": "gated",
-    "lstm_bias": "gated",
-    "gru": "gated",
-    "gru_bias": "gated",
-    "batchnorm_gradient_growth": "normalization",
-    "layernorm_chi": "normalization",
-    "attention": "attention",
-}
 
 __all__ = [
     # maps and fixed points
@@ -125,15 +119,17 @@ __all__ = [
     "residual_scale",
     "scale_residual_branches_",
     # architectures
-    *_ARCHITECTURES,
+    "resnet",
+    "optimal_variance",
+    "conv",
+    "vanilla_rnn",
+    "minimal_rnn",
+    "minimal_rnn_bias",
+    "lstm",
+    "lstm_bias",
+    "gru",
+    "gru_bias",
+    "batchnorm_gradient_growth",
+    "layernorm_chi",
+    "attention",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ARCHITECTURES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(f"{__name__}.predict.{_ARCHITECTURES[name]}"), name)
-    globals()[name] = value
-    return value

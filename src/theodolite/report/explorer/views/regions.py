@@ -35,27 +35,11 @@ def network(hidden: tuple[int, ...], seed: int, recipe: str, edits: tuple[tuple[
     """
     import torch
 
-    from theodolite.core.errors import ArgumentError
     from theodolite.theory import piecewise
     from theodolite.theory.piecewise import serra2018_upper
-    from theodolite.theory.piecewise.experiments.networks import random_chain
 
-    widths = (2, *hidden, 1)
-    model = random_chain(widths, seed, recipe=recipe)
-    if recipe == "gaussian":
-        # Two decimals: what the page shows is then the network itself, and can be copied.
-        with torch.no_grad():
-            for p in model.parameters():
-                p.copy_(torch.from_numpy(np.round(p.numpy(), 2)))
-    size = sum(p.numel() for p in model.parameters())
-    if edits and edits[-1][0] >= size:
-        raise ArgumentError(f"edits must name places below {size}, the number of weights of {widths}, got {edits[-1][0]}")
-    flat = torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-    for place, value in edits:
-        flat[place] = value
-    torch.nn.utils.vector_to_parameters(flat, model.parameters())
-    domain = piecewise.box(-1, 1, dim=2)
-    found = piecewise.regions(model, domain, certify="exact")
+    model = _drawn((2, *hidden, 1), seed, recipe, edits)
+    found = piecewise.regions(model, piecewise.box(-1, 1, dim=2), certify="exact")
     shallow = piecewise.to_shallow(found, certify="exact")
     slopes, constants = found.affine
     boundary = found.decision_boundary()
@@ -65,7 +49,7 @@ def network(hidden: tuple[int, ...], seed: int, recipe: str, edits: tuple[tuple[
     certificate = shallow.certificate
     assert certificate is not None
     return {
-        "widths": widths,
+        "widths": (2, *hidden, 1),
         "layers": _layers(model),
         "count": found.count,
         "pieces": found.pieces,
@@ -96,6 +80,32 @@ def network(hidden: tuple[int, ...], seed: int, recipe: str, edits: tuple[tuple[
         },
         "python": _code(model),
     }
+
+
+def _drawn(widths: tuple[int, ...], seed: int, recipe: str, edits: tuple[tuple[int, float], ...]) -> Any:
+    """The random network with its edits.
+
+    Raises:
+        ArgumentError: an edit of a place that the network does not have.
+    """
+    import torch
+
+    from theodolite.core.errors import ArgumentError
+    from theodolite.theory.piecewise.experiments.networks import random_chain
+
+    model = random_chain(widths, seed, recipe=recipe)
+    if recipe == "gaussian":
+        # Two decimals: what the page shows is then the network itself, and can be copied.
+        with torch.no_grad():
+            for p in model.parameters():
+                p.copy_(torch.from_numpy(np.round(p.numpy(), 2)))
+    flat = torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    if edits and edits[-1][0] >= len(flat):
+        raise ArgumentError(f"edits must name places below {len(flat)}, the number of weights of {widths}, got {edits[-1][0]}")
+    for place, value in edits:
+        flat[place] = value
+    torch.nn.utils.vector_to_parameters(flat, model.parameters())
+    return model
 
 
 def _layers(model: Any) -> list[dict[str, Any]]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from theodolite.report.explorer.parameters import Choice, Field, Number, Whole
-from theodolite.report.explorer.payload import rounded
+from theodolite.report.explorer.payload import rounded, strict_json
 
-__all__ = ["RUN", "run"]
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+__all__ = ["RUN", "STANDARD", "Training", "record", "recorded", "run", "trained"]
 
 #: Parameters of `run`; the largest run takes some seconds.
 RUN: dict[str, Field] = {
@@ -25,19 +31,18 @@ RUN: dict[str, Field] = {
 }
 
 #: Training points, of which every other one is shown, and neurons shown.
-SAMPLES, SHOWN = 96, 24
+SAMPLES, SHOWN = 96, 14
 #: Learning rates, by optimiser.
 RATES = {"adam": 3e-3, "sgd": 0.05}
 
 
-def run(
-    activation: str, target: str, optimizer: str, init: str, depth: int, width: int, steps: int, seed: int, eps: float
-) -> dict[str, Any]:
-    """Train a network on a target on [−1, 1] and look at its last hidden layer at about forty steps.
+@dataclass(frozen=True)
+class Training:
+    """What is trained: settings as in `RUN`.
 
-    Args:
+    Attributes:
         activation: name.
-        target: name of the target function.
+        target: name of the target function on [−1, 1].
         optimizer: ``adam`` (rate 3e-3) or ``sgd`` (full batch, rate 0.05).
         init: torch's default, or the deterministic first layer.
         depth: hidden layers.
@@ -46,6 +51,50 @@ def run(
         seed: of the weights.
         eps: threshold of the ε-rank.
     """
+
+    activation: str
+    target: str
+    optimizer: str
+    init: str
+    depth: int
+    width: int
+    steps: int
+    seed: int
+    eps: float
+
+
+#: What the page asks for when it is opened. This run ships with the package, so that there is something to play at once.
+STANDARD = Training(**{name: field.default for name, field in RUN.items()})
+
+
+def run(**settings: Any) -> dict[str, Any]:
+    """A training run with looks at its last hidden layer at about forty steps; the standard one as it was recorded.
+
+    Args:
+        settings: the fields of `Training`.
+    """
+    asked = Training(**settings)
+    return recorded() if asked == STANDARD else trained(asked)
+
+
+def recorded() -> dict[str, Any]:
+    """The standard run, as `record` wrote it."""
+    answer: dict[str, Any] = json.loads(_file().read_text(encoding="utf-8"))
+    return answer
+
+
+def record() -> None:
+    """Compute the standard run and write it into the package: to be called when `trained` changes what it answers."""
+    with resources.as_file(_file()) as path:
+        path.write_text(strict_json(trained(STANDARD)) + "\n", encoding="utf-8")
+
+
+def _file() -> Traversable:
+    return resources.files("theodolite.report.explorer").joinpath("recorded", "staircase.json")
+
+
+def trained(asked: Training) -> dict[str, Any]:
+    """Train, and look."""
     import torch
 
     from theodolite.data import TARGETS
@@ -54,26 +103,19 @@ def run(
     from theodolite.train import SGD, Adam, Deterministic, Ensemble, MLPSpec
 
     x, weights = trapezoid(-1.0, 1.0, SAMPLES)
-    y = TARGETS[target](x)[:, None]
-    first: Any = Deterministic(gamma=width / 2) if init == "deterministic" else init
-    ensemble = Ensemble(MLPSpec((1, *[width] * depth, 1), activation, init=first), [seed], dtype=torch.float64)
-
-    def ranks(features: Any) -> Any:
-        return epsilon_rank(features, weights, eps=eps)
-
-    def eigenvalues(features: Any) -> Any:
-        return spectrum(features, weights)
-
-    record = ensemble.train(
+    y = TARGETS[asked.target](x)[:, None]
+    first: Any = Deterministic(gamma=asked.width / 2) if asked.init == "deterministic" else asked.init
+    spec = MLPSpec((1, *[asked.width] * asked.depth, 1), asked.activation, init=first)
+    record = Ensemble(spec, [asked.seed], dtype=torch.float64).train(
         x,
         y,
-        steps=steps,
-        optimizer=Adam() if optimizer == "adam" else SGD(),
-        lr=RATES[optimizer],
-        schedule=_looks(steps),
+        steps=asked.steps,
+        optimizer=Adam() if asked.optimizer == "adam" else SGD(),
+        lr=RATES[asked.optimizer],
+        schedule=_looks(asked.steps),
         probes={
-            "rank": ranks,
-            "eigenvalues": eigenvalues,
+            "rank": lambda features: epsilon_rank(features, weights, eps=asked.eps),
+            "eigenvalues": lambda features: spectrum(features, weights),
             "phi": lambda view: view.features[-1],
             "output": lambda view: view.outputs,
         },
@@ -81,7 +123,7 @@ def run(
     )
     data = record.data.isel(member=0)
     phi = data["phi"].values[:, ::2, :]  # (looks, points, neurons)
-    shown = np.linspace(0, width - 1, min(width, SHOWN)).round().astype(int)
+    shown = np.linspace(0, asked.width - 1, min(asked.width, SHOWN)).round().astype(int)
     return {
         "step": data["look"].values,
         "loss": rounded(data["train_loss"].values),
@@ -92,9 +134,9 @@ def run(
         "target": rounded(y[::2, 0].numpy(), 4),
         "output": rounded(data["output"].values[:, ::2, 0], 4),
         "features": rounded(phi[:, :, shown].transpose(0, 2, 1), 3),
-        "width": width,
-        "eps": eps,
-        "python": _code(activation, target, optimizer, init, depth, width, steps, eps),
+        "width": asked.width,
+        "eps": asked.eps,
+        "python": _code(asked),
     }
 
 
@@ -103,17 +145,22 @@ def _looks(steps: int) -> list[int]:
     return sorted({0, steps, *np.unique(np.round(steps * np.linspace(0, 1, 40) ** 2).astype(int)).tolist()})
 
 
-def _code(activation: str, target: str, optimizer: str, init: str, depth: int, width: int, steps: int, eps: float) -> str:
-    if init == "deterministic":
+def _code(asked: Training) -> str:
+    shared = (
+        f'activation="{asked.activation}", target="{asked.target}", steps={asked.steps}, seeds=2, samples={SAMPLES},\n'
+        f"                      eps={asked.eps!r})\n"
+    )
+    if asked.init == "deterministic":
         return (
             "import theodolite as td\n\n"
-            f'record = td.reproduce("rank.deterministic_init", cases=(({depth}, {width}),), activation="{activation}",\n'
-            f'                      target="{target}", steps={steps}, seeds=2, samples={SAMPLES}, eps={eps!r})\n'
+            f'record = td.reproduce("rank.deterministic_init", cases=(({asked.depth}, {asked.width}),),\n'
+            f"                      {shared}"
             'record.figure().savefig("deterministic_init.pdf")\n'
         )
     return (
         "import theodolite as td\n\n"
-        f'record = td.reproduce("rank.staircase", depths=({depth},), widths=({width},), optimizers=("{optimizer}",),\n'
-        f'                      activation="{activation}", target="{target}", steps={steps}, seeds=2, samples={SAMPLES}, eps={eps!r})\n'
+        f'record = td.reproduce("rank.staircase", depths=({asked.depth},), widths=({asked.width},),\n'
+        f'                      optimizers=("{asked.optimizer}",),\n'
+        f"                      {shared}"
         'print(record.data["rank"].median("seed").values)\nrecord.figure().savefig("staircase.pdf")\n'
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from theodolite.core.arrays import as_float64, as_given
 from theodolite.core.errors import ArgumentError
+from theodolite.core.measurement import Judgement, Observation
 from theodolite.core.quantity import quantity
 
 if TYPE_CHECKING:
@@ -101,7 +102,17 @@ def angle_to(w: Any, direction: Any) -> Any:
     return as_given(torch.atan2(off.norm(dim=-1), along), w, direction)
 
 
-@quantity(symbol="γ", reference="bartlett2017")
+def judge_output_margin(seen: Observation) -> Judgement:
+    """Whether all samples are classified correctly; nothing where the targets are no class labels."""
+    if not seen.facts.get("classes", False):
+        return Judgement("", "", "note")
+    if seen.value > 0:
+        return Judgement("separated", "", "good")
+    advice = "not all of these samples are classified correctly; margin bounds and the implicit bias speak of separated data only"
+    return Judgement("not separated", advice, "note")
+
+
+@quantity(symbol="γ", reference="bartlett2017", judge=judge_output_margin)
 def output_margin(outputs: Any, targets: Any) -> Any:
     """Classification margin of a network: the least over samples of f_y − max_{k≠y} f_k; for one output, of sign(target)·f.
 

@@ -165,7 +165,7 @@ def batchnorm_explodes(data: xr.Dataset) -> Verdict:
         f"growth per layer from {float(mean.min()):.3f} to {float(mean.max()):.3f} (theory {float(data['growth'].min()):.3f} to "
         f"{float(data['growth'].max()):.3f}); the smallest lies {above:.1f} standard errors above 1"
     )
-    if bool((data["growth"] <= 1).any()):
+    if bool((data["growth"] <= 1).any()) or above < -2:
         return fails(evidence)
     return holds(evidence) if above > 2 else undecided(evidence)
 

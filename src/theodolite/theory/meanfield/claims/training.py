@@ -100,7 +100,7 @@ def isometry_is_sufficient(data: xr.Dataset) -> Verdict:
         f"learning rate: {by_rate}; best accuracy with at least twice that variance: {float(wider):.3f}"
     )
     if float(closest.min()) < 0.8 * float(closest.max()):
-        also = "" if float(wider) < 0.95 * float(closest.max()) else ", and not necessary either"
+        also = ", and not necessary either" if float(wider) >= 0.95 * float(closest.max()) else ""
         return fails(f"not sufficient: the learning rate decides{also}; {evidence}")
     return undecided(evidence + "; more learning rates are needed")
 

@@ -193,6 +193,7 @@ class RecurrentMemory(Experiment):
         width: of the networks.
         sequences: input sequences at once.
         steps: of warm-up and of measurement.
+        seed: of weights and sequences.
     """
 
     reference = "chen2018 (LSTM, GRU: gilboa2019)"

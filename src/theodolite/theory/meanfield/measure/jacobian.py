@@ -80,11 +80,6 @@ def _points(
             f"inputs of type {inputs.dtype} have no derivative, and so no Jacobian; pass the embeddings of tokens to the rest of the "
             "model, or convert numbers with x.float()"
         )
-    if not inputs.is_floating_point():
-        raise UnsupportedError(
-            f"the inputs are {inputs.dtype}, with respect to which nothing can be differentiated; pass numbers as floating point, "
-            "and for tokens a model that starts at the embedding's output"
-        )
     reference = next((p for p in model.parameters()), inputs)
     inputs = inputs[:most_inputs].to(reference.device, reference.dtype if reference.is_floating_point() else None)
     for one in inputs.split(1):
@@ -97,7 +92,7 @@ def _points(
         yield function, one.reshape(-1), outputs
 
 
-@quantity(symbol="σ_i(J)", reference="pennington2017", fill={"x": "inputs"})
+@quantity(symbol="σ_i(J)", reference="pennington2017", fill={"x": "inputs"}, per_output=True)
 def jacobian_singular_values(model: nn.Module, x: Any, *, largest: int = 32, most_inputs: int = 8, seed: int = 0) -> torch.Tensor:
     """Singular values of J = ∂ outputs/∂ inputs of a model at each input, in decreasing order.
 

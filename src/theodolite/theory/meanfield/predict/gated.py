@@ -58,11 +58,11 @@ def _moments(mean: float, variance: float) -> tuple[float, float, float]:
     return float(w @ s**2), float(w @ s**4), float(w @ (s * sigmoid(-e)) ** 2)
 
 
-def _means(mu_b: PerGate, names: Sequence[str], memory: int) -> tuple[float, ...]:
-    """Means of the gates' biases: one number is that of the memory gate, the others being 0."""
+def _means(mu_b: PerGate, names: Sequence[str]) -> tuple[float, ...]:
+    """Means of the gates' biases: one number is that of the memory gate, the second of ``names``, the others being 0."""
     given = np.asarray(mu_b, dtype=np.float64)
     if given.ndim == 0:
-        given = np.where(np.arange(len(names)) == memory, given, 0.0)
+        given = np.where(np.arange(len(names)) == 1, given, 0.0)
     if given.shape != (len(names),) or not np.isfinite(given).all():
         raise ArgumentError(f"mu_b must be one finite number, or one for each of {', '.join(names)}, got {mu_b}")
     return tuple(float(m) for m in given)
@@ -102,7 +102,7 @@ def lstm(
         (0.05054205, 0.55303392)
     """
     w, v, b = (per_gate(x, 4, n) for x, n in ((sigma_w2, "sigma_w2"), (sigma_v2, "sigma_v2"), (sigma_b2, "sigma_b2")))
-    input_mean, forget_mean, output_mean = _means(mu_b, ("i", "f", "o"), 1)
+    input_mean, forget_mean, output_mean = _means(mu_b, ("i", "f", "o"))
     drive = [v[k] * float(check_variance(R, "R")) + b[k] for k in range(4)]
 
     def cell(q: float) -> CellState:
@@ -176,7 +176,7 @@ def gru(
         (0.10780653, 0.55350143)
     """
     w, v, b = (per_gate(x, 3, n) for x, n in ((sigma_w2, "sigma_w2"), (sigma_v2, "sigma_v2"), (sigma_b2, "sigma_b2")))
-    reset_mean, update_mean = _means(mu_b, ("r", "z"), 1)
+    reset_mean, update_mean = _means(mu_b, ("r", "z"))
     drive = [v[k] * float(check_variance(R, "R")) + b[k] for k in range(3)]
 
     def update(q: float) -> tuple[float, float, float, float]:
