@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from theodolite.train import Ensemble, Gaussian, MLPSpec, log_spaced
+from theodolite.train.loop import Run, Task
+from theodolite.train.options import Options
 
 WIDTH, TRAINING, TEST, LR = 1000, 4, 10_000, 0.05
 #: Networks that the engine trains in one call, and epochs that the notebook runs in one.
@@ -74,8 +76,10 @@ def notebook_epochs(activation: nn.Module, start: dict[str, torch.Tensor], epoch
     return train, tested
 
 
-def whole_run(activation: str, module: nn.Module, quick: bool) -> tuple[dict[str, Callable[[], np.ndarray]], dict[str, float]]:
-    """Contenders of one whole run per network, and how many whole runs each of their calls amounts to."""
+def whole_run(
+    activation: str, module: nn.Module, share: dict[str, float], quick: bool = False
+) -> dict[str, Callable[[], np.ndarray]]:
+    """Contenders of one whole run per network; how many whole runs each of their calls amounts to is written to ``share``."""
     epochs, networks = (1001, 2) if quick else (10_001, NETWORKS)
     x, points = inputs()
     spec = MLPSpec((1, WIDTH, 1), activation, bias="hidden", init=Gaussian(t=1.0))
@@ -96,5 +100,22 @@ def whole_run(activation: str, module: nn.Module, quick: bool) -> tuple[dict[str
         train, tested = notebook_epochs(module, start, NOTEBOOK_EPOCHS)
         return np.array([*train, *(tested[look - 1] for look in seen)])
 
-    share = {"theodolite": float(networks), "notebook loop": NOTEBOOK_EPOCHS / epochs}
-    return {"theodolite": engine, "notebook loop": notebook}, share
+    share |= {"theodolite": float(networks), "notebook loop": NOTEBOOK_EPOCHS / epochs}
+    return {"theodolite": engine, "notebook loop": notebook}
+
+
+def first_losses(
+    spec: MLPSpec, start: dict[str, torch.Tensor], data: tuple[torch.Tensor, torch.Tensor], backend: str, steps: int, keep: int
+) -> Callable[[], np.ndarray]:
+    """A call that carries networks ``steps`` steps from ``start``: the first ``keep`` losses of the first of them."""
+    first = next(iter(start.values()))
+    ensemble = Ensemble(spec, len(first), dtype=first.dtype, device=first.device)
+    run = Run(ensemble, Task(*data, steps, lr=LR, schedule=[steps]), Options(backend=backend))
+
+    def call() -> np.ndarray:
+        run.step = 0
+        for name, value in ensemble.parameters.items():
+            value.copy_(start[name])
+        return run._segment(steps).cpu().numpy()[0, :keep]
+
+    return call

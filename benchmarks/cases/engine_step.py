@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from benchmarks.cases._notebook import LR, TRAINING, WIDTH, Linear, inputs, target, train_one_step
+from benchmarks.cases._notebook import LR, TRAINING, WIDTH, Linear, first_losses, inputs, target, train_one_step
 from benchmarks.elsewhere import Elsewhere
 from benchmarks.machine import Work
 from benchmarks.scaling import Curve
@@ -69,17 +69,8 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
     start = Ensemble(spec, members, dtype=torch.float32).parameters
 
     def engine(backend: str, count: int) -> Callable[[], np.ndarray]:
-        ensemble = Ensemble(spec, members, dtype=torch.float32)
-        run = Run(ensemble, Task(x, y, count, lr=LR, schedule=[count]), Options(backend=backend))
-
-        def call() -> np.ndarray:
-            run.step = 0
-            for name, value in ensemble.parameters.items():
-                value.copy_(start[name])
-            return run._segment(count).numpy()[0, :few]
-
         SHARE["theodolite" if backend == "numba" else f"theodolite, {backend}"] = count / steps
-        return call
+        return first_losses(spec, start, (x, y), backend, count, few)
 
     def stacked() -> np.ndarray:
         module = Linear(WIDTH, nn.ReLU())

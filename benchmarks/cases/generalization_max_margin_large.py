@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from benchmarks.cases.generalization_max_margin import linear_svc, separable
 
 from theodolite.theory.generalization import max_margin
 
@@ -12,16 +13,8 @@ TOLERANCE = 1e-2
 
 
 def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
-    n, d = (1000, 80) if quick else (10_000, 784)
-    rng = np.random.default_rng(0)
-    direction = rng.normal(size=d) / d**0.5
-    x = rng.normal(size=(n, d))
-    y = np.sign(x @ direction)
-    x += 0.5 * y[:, None] * direction
-
-    def linear_svc() -> np.ndarray:
-        from sklearn.svm import LinearSVC
-
-        return LinearSVC(C=1e8, loss="hinge", fit_intercept=False, tol=1e-4, max_iter=10**5).fit(x, y).coef_[0]
-
-    return {"theodolite": lambda: max_margin(x, y).w, "sklearn LinearSVC, tol 1e-4": linear_svc}
+    x, y, _ = separable(*((1000, 80) if quick else (10_000, 784)))
+    return {
+        "theodolite": lambda: max_margin(x, y).w,
+        "sklearn LinearSVC, tol 1e-4": lambda: linear_svc(x, y, 1e-4, 10**5),
+    }

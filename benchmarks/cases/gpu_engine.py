@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from benchmarks.cases._notebook import LR, TRAINING, WIDTH, inputs, target
+from benchmarks.cases._notebook import LR, TRAINING, WIDTH, first_losses, inputs, target
 from benchmarks.machine import Work
 from torch.func import grad, vmap
 
 from theodolite.train import Ensemble, Gaussian, MLPSpec
-from theodolite.train.loop import Run
-from theodolite.train.options import Options
 
 TITLE = "GPU engine: SGD steps of 1,024 two-layer ReLU networks, width 1000, float32"
 TOLERANCE = 1e-3
@@ -38,18 +36,8 @@ def contenders(quick: bool = False, device: str = "cuda") -> dict[str, Callable[
     }
 
     def engine(backend: str, count: int) -> Callable[[], np.ndarray]:
-        ensemble = Ensemble(spec, MEMBERS, dtype=torch.float32, device=device)
-        run = Run(ensemble, x, y, count, "mse", "sgd", LR, [count], (), Options(backend=backend))
-
-        def call() -> np.ndarray:
-            run.step = 0
-            for name, value in ensemble.parameters.items():
-                value.copy_(start[name])
-            losses = run._segment(count)
-            return losses.cpu().numpy()[0, :FEW]
-
         SHARE["theodolite" if backend == "auto" else f"theodolite, {backend}"] = count / steps
-        return call
+        return first_losses(spec, start, (x, y), backend, count, FEW)
 
     def stacked() -> np.ndarray:
         w, b, a = (value.clone() for value in start.values())
@@ -66,9 +54,5 @@ def contenders(quick: bool = False, device: str = "cuda") -> dict[str, Callable[
         return torch.stack(losses).cpu().numpy()
 
     SHARE["vmap(grad)"] = FEW / steps
-    return {
-        "theodolite": engine("auto", steps),
-        "theodolite, cudagraph": engine("cudagraph", steps),
-        "theodolite, eager": engine("eager", 40),
-        "vmap(grad)": stacked,
-    }
+    graphed = {"theodolite, cudagraph": engine("cudagraph", steps)} if device == "cuda" else {}
+    return {"theodolite": engine("auto", steps), **graphed, "theodolite, eager": engine("eager", 40), "vmap(grad)": stacked}

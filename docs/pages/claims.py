@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from pages.chapters import ordered_topics
 from pages.text import experiment_link, markdown_table, put
 from theodolite.core.registry import claims
-from theodolite.report.verify import Row
+from theodolite.report.verify import Row, read
 
 __all__ = ["page", "rows", "write"]
 
@@ -25,7 +24,7 @@ def rows() -> Mapping[str, Row]:
     for scale in ("small", "paper"):
         path = FOLDER / f"{scale}.json"
         if path.is_file():
-            found |= {entry["claim"]: Row(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))}
+            found |= {row.claim: row for row in read(path)}
     known = {claim.name for claim in claims()}
     return {name: row for name, row in found.items() if name in known}
 
@@ -45,12 +44,11 @@ def page(judged: Mapping[str, Row]) -> str:
             if not claim.name.startswith(f"{topic}."):
                 continue
             row = judged.get(claim.name)
-            verdict = f"**{row.verdict}**" + (f": {row.condition}" if row.condition else "") if row else "not judged yet"
             table.append(
                 (
                     claim.statement,
                     claim.reference,
-                    verdict,
+                    row.words if row else "not judged yet",
                     row.evidence if row else "",
                     f"{experiment_link(claim.experiment)} ({row.scale if row else '—'})",
                 )

@@ -68,7 +68,7 @@ def _others(judged: Mapping[str, Row]) -> list[tuple[str, str, str, str, str]]:
         (
             row.statement,
             row.paper,
-            f"**{row.verdict}**" + (f": {row.condition}" if row.condition else ""),
+            row.words,
             row.evidence,
             f"{experiment_link(row.experiment)} ({row.scale})",
         )

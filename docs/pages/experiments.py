@@ -44,7 +44,7 @@ def script(experiment: type[Experiment]) -> str:
         )
         if part
     )
-    settings = "\n".join(f"# {line}".rstrip() for line in _settings_table(experiment, documentation).splitlines())
+    settings = "\n".join(f"# {line}".rstrip() for line in _settings_table(experiment).splitlines())
     verdicts = "# What the literature says of it, judged on this record:" if claims(name) else "# No claim is made about it."
     return textwrap.dedent(
         '''\
@@ -68,8 +68,8 @@ def script(experiment: type[Experiment]) -> str:
     ).format(header=header, name=name, verdicts=verdicts, settings=settings)
 
 
-def _settings_table(experiment: type[Experiment], documentation: str) -> str:
-    about = _attribute_texts(documentation)
+def _settings_table(experiment: type[Experiment]) -> str:
+    about = experiment.meanings()
     rows = [
         (f"``{f.name}``", plain_to_rst(about.get(f.name, "")), _shown(f.default), _shown(experiment.small.get(f.name, f.default)))
         for f in dataclasses.fields(experiment)  # type: ignore[arg-type]
@@ -80,22 +80,6 @@ def _settings_table(experiment: type[Experiment], documentation: str) -> str:
     for row in [("setting", "meaning", "paper size", "here"), *rows]:
         lines += [f"   {'* -' if k == 0 else '  -'} {cell}".rstrip() for k, cell in enumerate(row)]
     return "\n".join(lines)
-
-
-def _attribute_texts(documentation: str) -> dict[str, str]:
-    """Setting -> its line of the docstring's section of attributes."""
-    section = re.search(r"^Attributes:\n((?:[ ]{4,}.*\n?|\n)+)", documentation, flags=re.MULTILINE)
-    found: dict[str, str] = {}
-    name = ""
-    for line in section.group(1).splitlines() if section else ():
-        begins = re.match(r"^ {4}([\w, ]+): (.*)$", line)
-        if begins:
-            names = [part.strip() for part in begins.group(1).split(",")]
-            name = names[0]
-            found.update(dict.fromkeys(names, begins.group(2)))
-        elif name and line.strip():
-            found[name] += " " + line.strip()
-    return found
 
 
 def _shown(value: Any) -> str:

@@ -178,7 +178,10 @@ WORRIES = (
             "generalization.path_norm",
             "generalization.parameter_norm",
         ),
-        {},
+        {
+            "separated": "every sample is classified correctly: the margin is positive, and its bounds apply",
+            "not separated": "some sample is not: there is no margin yet",
+        },
         ("td.generalization.implicit_bias_constants", "td.generalization.max_margin"),
         ("td.generalization.gradient_descent", "td.generalization.memorize"),
         ("generated/topics/generalization",),

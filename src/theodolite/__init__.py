@@ -5,8 +5,9 @@ Everything below loads on first use, so that ``import theodolite`` costs millise
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
+
+from theodolite.core.face import load as _load
 
 __version__ = "0.1.0"
 
@@ -63,13 +64,7 @@ __all__ = sorted(_FACE)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _FACE:
-        raise AttributeError(f"module 'theodolite' has no attribute {name!r}; it has: {', '.join(__all__)}")
-    module, _, attribute = _FACE[name].partition(":")
-    value = importlib.import_module(module)
-    value = getattr(value, attribute) if attribute else value
-    globals()[name] = value
-    return value
+    return _load(__name__, name, _FACE)
 
 
 def __dir__() -> list[str]:

@@ -279,7 +279,7 @@ class TestCommand:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gpu_kernel", "gpu_rank"])
+@pytest.mark.parametrize("name", ["gpu_engine", "gpu_kernel", "gpu_rank"])
 def test_the_gpu_suite_agrees_with_itself_on_a_processor(name):
     import importlib
 

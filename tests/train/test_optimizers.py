@@ -55,3 +55,11 @@ def test_trace_gd_never_diverges_on_the_phase_plane():
         data = Ensemble(spec, 2).train(X, Y, steps=400, optimizer="trace_gd", lr=1.0).data
         assert (data["status"] == "running").all()
         assert (data["loss"].values[:, -1] < data["loss"].values[:, 0]).all()
+
+
+def test_trace_gd_of_a_linear_model_reaches_least_squares():
+    ensemble = Ensemble(MLPSpec((1, 1)), 2)
+    ensemble.train(X, Y, steps=200, optimizer="trace_gd", lr=1.0)
+    rows = torch.cat([X, torch.ones_like(X)], 1)
+    want = torch.linalg.lstsq(rows, Y).solution[:, 0].expand(2, -1)
+    torch.testing.assert_close(ensemble.weights("output")[:, 0], want)

@@ -28,17 +28,12 @@ def run(
         out: write the initialised state_dict here (torch.save).
         allow_pickle: load a pickled module, which runs any code it holds.
     """
-    import torch
-
-    from theodolite.cli.target import load_model
+    from theodolite.cli.target import load_model, save_weights
     from theodolite.theory.meanfield import critical_init_
 
     model = load_model(target, allow_pickle)
     print(critical_init_(model, sigma_b2=sigma_b2, weights=weights))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), out)
-        print(f"wrote {out}")
+    save_weights(model, out)
 
 
 def main(words: Sequence[str]) -> int:

@@ -33,9 +33,7 @@ def run(
         out: write the small network's state_dict here (torch.save).
         allow_pickle: load a pickled module, which runs any code it holds.
     """
-    import torch
-
-    from theodolite.cli.target import load_data, load_model
+    from theodolite.cli.target import load_data, load_model, save_weights
     from theodolite.theory.rank import prune
 
     model = load_model(target, allow_pickle)
@@ -43,10 +41,7 @@ def run(
     small, certificate = prune(model, x, eps=eps, width=width, tolerance=tolerance, layers=list(layers) or None)
     print(certificate)
     print(small)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(small.state_dict(), out)
-        print(f"wrote {out}")
+    save_weights(small, out)
 
 
 def main(words: Sequence[str]) -> int:

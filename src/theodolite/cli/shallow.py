@@ -34,19 +34,14 @@ def run(
         out: write the three-layer network's state_dict here (torch.save).
         allow_pickle: load a pickled module, which runs any code it holds.
     """
-    import torch
-
-    from theodolite.cli.target import load_model
+    from theodolite.cli.target import load_model, save_weights
     from theodolite.theory.piecewise import box, to_shallow
 
     shallow = to_shallow(load_model(target, allow_pickle), box(low, high, dim=dim), mode=mode, certify=certify)
     print(shallow)
     print(f"widths {shallow.widths}")
     print(f"certificate {shallow.certificate}")
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(shallow.state_dict(), out)
-        print(f"wrote {out}")
+    save_weights(shallow, out)
 
 
 def main(words: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The model and the data that a command is pointed at."""
+"""The model and the data that a command is pointed at, and where it leaves the weights that it has made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from theodolite.core.errors import ArgumentError, ModelError, UnsupportedError, 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["load_data", "load_model"]
+__all__ = ["load_data", "load_model", "save_weights"]
 
 PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 
@@ -183,3 +183,14 @@ def _npz(path: Path) -> tuple[Any, Any]:
             raise
         raise ArgumentError(f"{str(path)!r} is not a readable .npz file: {error}") from error
     return x, None if y is None else torch.from_numpy(y)
+
+
+def save_weights(model: nn.Module, out: Path | None) -> None:
+    """Write a model's state_dict to ``out`` (torch.save) and say so; nothing without a file."""
+    if out is None:
+        return
+    import torch
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(model.state_dict(), out)
+    print(f"wrote {out}")

@@ -10,7 +10,7 @@ TABLE = {
     "elementwise": (
         "relu relu_ relu6 leaky_relu leaky_relu_ prelu rrelu elu elu_ selu selu_ celu gelu silu mish hardtanh hardtanh_ hardswish "
         "hardsigmoid hardshrink softshrink tanhshrink threshold threshold_ softplus softsign logsigmoid tanh tanh_ sigmoid "
-        "sigmoid_ erf erfc sin sin_ cos cos_ exp expm1 log log1p sqrt rsqrt abs square pow sign clamp clamp_min clamp_max relu_ "
+        "sigmoid_ erf erfc sin sin_ cos cos_ exp expm1 log log1p sqrt rsqrt abs square pow sign clamp clamp_min clamp_max "
         "atan sinh cosh asinh reciprocal neg heaviside erfinv __pow__ __neg__ __abs__"
     ),
     "add": "add add_ sub sub_ __add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ rsub sum_of",

@@ -12,10 +12,10 @@ from theodolite.core.errors import UnsupportedError, unknown
 from theodolite.lens.architecture import TRANSPARENT, weights_after, weights_before
 from theodolite.lens.graph import Graph, Node, Ref
 
+__all__ = ["Layer", "choose_layers", "outgoing_matrix", "sample_matrix"]
+
 #: Operations that return their features first in a tuple, with states or attention weights behind them.
 _RETURNS_TUPLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "multi_head_attention_forward"})
-
-__all__ = ["Layer", "choose_layers", "outgoing_matrix", "sample_matrix"]
 
 
 @dataclass(frozen=True)

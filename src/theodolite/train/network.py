@@ -195,8 +195,7 @@ class Network:
                 total += (delta.square().sum(-1) * reach).sum(-1)
                 if layer:
                     below = self._pull_back(delta, params[weight_at], c)
-                    skipped = layer < self.spec.depth - 1 and self.skips[layer]
-                upstream = below.add_(upstream) if skipped and upstream is not None else below
+                    upstream = below.add_(upstream) if layer < self.spec.depth - 1 and self.skips[layer] else below
         return total
 
     @staticmethod

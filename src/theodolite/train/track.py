@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -133,14 +133,13 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None and self.now not in self._steps:
-            self._look()
-        try:
-            if self.store is not None:
-                self.record.save(self.store)
-        finally:
+        with ExitStack() as leaving:  # each of these happens, in the reverse order, whatever the others raise
             for sink in self.sinks:
-                getattr(sink, "close", lambda: None)()
+                leaving.callback(getattr(sink, "close", lambda: None))
+            if (store := self.store) is not None:
+                leaving.callback(lambda: self.record.save(store))
+            if kind is None and self.now not in self._steps:
+                self._look()
 
     def step(self, **scalars: Any) -> None:
         """Note that one optimisation step was taken; look if the schedule says so.

@@ -74,6 +74,22 @@ def test_sinks_are_closed_when_training_fails():
     assert sink.closed
 
 
+def test_sinks_are_closed_and_the_record_is_kept_when_the_last_look_fails(tmp_path):
+    sink = Kept()
+
+    def full(numbers, step):
+        if step > 0:
+            raise OSError("disk full")
+
+    with (
+        pytest.raises(OSError, match="disk full"),
+        td.track(network(), X, when=[0], store=tmp_path / "run", sinks=[full, sink]) as run,
+    ):
+        run.step()
+    assert sink.closed
+    assert td.Record.load(tmp_path / "run").data.step.values.tolist() == [0, 1]
+
+
 def test_what_cannot_be_measured_does_not_reach_a_sink():
     sink = Kept()
     with td.track(network(), X[:5], quantities=["rank.epsilon_rank"], when=[0], sinks=[sink]):

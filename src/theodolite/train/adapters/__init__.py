@@ -5,32 +5,29 @@ Each is a thin form of `theodolite.track`; its framework is imported only when i
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-#: Public name -> module of this package.
+from theodolite.core.face import load as _load
+
+#: Public name -> where it lives.
 _FACE = {
     # frameworks
-    "lightning_callback": "lightning",
-    "transformers_callback": "transformers",
-    "step_with": "loop",
+    "lightning_callback": ".lightning:lightning_callback",
+    "transformers_callback": ".transformers:transformers_callback",
+    "step_with": ".loop:step_with",
     # sinks
-    "JsonLines": "sinks",
-    "TensorBoard": "sinks",
-    "WandB": "sinks",
-    "MLflow": "sinks",
-    "Trackio": "sinks",
+    "JsonLines": ".sinks:JsonLines",
+    "TensorBoard": ".sinks:TensorBoard",
+    "WandB": ".sinks:WandB",
+    "MLflow": ".sinks:MLflow",
+    "Trackio": ".sinks:Trackio",
 }
 
 __all__ = sorted(_FACE)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _FACE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"{__name__}.{_FACE[name]}"), name)
-    globals()[name] = value
-    return value
+    return _load(__name__, name, _FACE)
 
 
 def __dir__() -> list[str]:

@@ -18,8 +18,7 @@ def step_with(optimizer: torch.optim.Optimizer, run: Run) -> Iterator[Run]:
     """Drive a run by the steps of an optimiser.
 
     ``with step_with(optimizer, td.track(model, x)) as run: train(model)`` uses the optimiser's own hook, so the loop may live in a
-    function that cannot be changed. Add numbers with
-    ``run.note(loss=…)``.
+    function that cannot be changed. Add numbers with ``run.note(loss=…)``.
 
     Args:
         optimizer: a torch optimiser; its hook is removed at the end.

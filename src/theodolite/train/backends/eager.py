@@ -25,6 +25,8 @@ def _layout(job: Job) -> Layout:
     if not isinstance(job.model, Network):
         # Hidden sizes of a foreign module are not known. Where it cannot be batched, members are treated one by one anyway.
         return Layout(min(size, MODULES), idle=1) if job.model.batched else Layout(MODULES, slotted=False, idle=0)  # type: ignore[attr-defined]
+    if size == 1:
+        return Layout(1, slotted=False, idle=0)  # always alone, and so always through the same arithmetic
     # The last elements of an array may be computed by other instructions: they are to belong to idle slots.
     widths = job.model.spec.widths[1:]
     narrow = min(widths[:-1] if job.loss.curvature is not None and len(widths) > 1 else widths)
