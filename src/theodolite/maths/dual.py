@@ -170,14 +170,18 @@ class _Mehler:
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
         self.coefficients: dict[tuple[float, ...], tuple[Array, bool]] = {}
+        #: A variance at which the series did not converge: it does not at larger ones either.
+        self.beyond = math.inf
 
     def _of(self, q: tuple[float, ...]) -> tuple[Array, bool]:
         """Coefficients at all variances to one number of terms: a series cut short would spoil the tails of products."""
         if q not in self.coefficients:
             if len(self.coefficients) > 512:
                 self.coefficients.clear()
-            positive = min(q) > 0
-            self.coefficients[q] = hermite_coefficients(self.activation, np.array(q)) if positive else (np.zeros((1, 1)), False)
+            tried = min(q) > 0 and max(q) < self.beyond
+            self.coefficients[q] = hermite_coefficients(self.activation, np.array(q)) if tried else (np.zeros((1, 1)), False)
+            if tried and not self.coefficients[q][1]:
+                self.beyond = max(q)
         return self.coefficients[q]
 
     def _sum(self, q1: Array, q2: Array, c: Array, *, slope: bool) -> Array:
