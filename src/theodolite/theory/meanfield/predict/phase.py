@@ -99,8 +99,8 @@ def phase_diagram(activation: Any, sigma_w2: Any, sigma_b2: Any) -> PhaseDiagram
         ArgumentError: arguments out of range.
         UnsupportedError: φ jumps.
 
-    Cost: a table per activation (0.1 s, and some seconds where variances are so large that Hermite series do not converge or curved pieces
-    meet in kinks), then about 5 µs per point.
+    Cost: a table per activation (0.1 s, and some seconds where variances are so large that Hermite series do not converge, or curved
+    pieces meet in kinks), then about 5 µs per point.
 
     Reference: poole2016, Fig. 1; schoenholz2017, Fig. 1.
 
