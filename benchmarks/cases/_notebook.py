@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from benchmarks.machine import Work
 from torch import nn
 
 from theodolite.train import Ensemble, Gaussian, MLPSpec, log_spaced
@@ -102,6 +103,20 @@ def whole_run(
 
     share |= {"theodolite": float(networks), "notebook loop": NOTEBOOK_EPOCHS / epochs}
     return {"theodolite": engine, "notebook loop": notebook}
+
+
+def run_floor(activation: str, quick: bool) -> Work:
+    """One network's steps (11 n m operations each) and looks; a curved activation is computed for every point and neuron of both.
+
+    Where it is piecewise linear, outputs on a line of sorted points need no product with all neurons, and the looks cost next to nothing.
+    """
+    epochs = 1001 if quick else 10_001
+    flops = 11.0 * TRAINING * WIDTH * epochs
+    if activation == "relu":
+        return Work(flops=flops, dtype="float32")
+    looks = len(list(log_spaced(21).looks(epochs)))
+    tested = float(looks * TEST * WIDTH)
+    return Work(flops=flops + 2 * tested, elements={activation: TRAINING * WIDTH * epochs + tested}, dtype="float32")
 
 
 def first_losses(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from benchmarks.machine import Work
 
 from theodolite.theory.generalization import max_margin
 
@@ -27,8 +28,13 @@ def linear_svc(x: np.ndarray, y: np.ndarray, tol: float, max_iter: int) -> np.nd
     return LinearSVC(C=1e8, loss="hinge", fit_intercept=False, tol=tol, max_iter=max_iter).fit(x, y).coef_[0]
 
 
+def sizes(quick: bool) -> tuple[int, int]:
+    """Points and dimensions."""
+    return (100, 10) if quick else (500, 30)
+
+
 def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
-    n, d = (100, 10) if quick else (500, 30)
+    n, d = sizes(quick)
     x, y, direction = separable(n, d)
     z = x * y[:, None]
 
@@ -52,3 +58,9 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
         "sklearn LinearSVC": lambda: linear_svc(x, y, 1e-8, 10**6),
         "scipy SLSQP": slsqp,
     }
+
+
+def floor(quick: bool) -> Work:
+    """The margins of all points, once: what a check of the result costs."""
+    n, d = sizes(quick)
+    return Work(flops=2.0 * n * d, traffic=8.0 * n * d)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from benchmarks.cases._layers import layers_of
 from benchmarks.elsewhere import Elsewhere
+from benchmarks.machine import Work
 from torch import nn
 
 from theodolite.data import digits
@@ -79,3 +80,10 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
         "torch.nn.utils.prune + refit": lambda: magnitude(model, x, refit=True),
         "Torch-Pruning": Elsewhere("torch", "benchmarks.peers.pruning:torch_pruning", arguments),
     }
+
+
+def floor(quick: bool) -> Work:
+    """Features of the data, and a triangular factor of each hidden layer's."""
+    samples = 400 if quick else 1200
+    forward = 2.0 * samples * (64 * 100 + 100 * 100 + 100 * 10)
+    return Work(flops=forward + 2 * 2.0 * samples * 100**2, elements={"tanh": 2.0 * samples * 100})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from benchmarks.cases.rank_small import SAMPLES, WIDTH, features
 from benchmarks.elsewhere import Elsewhere
+from benchmarks.machine import Work
 
 from theodolite.theory.rank import stable_rank
 
@@ -22,3 +23,8 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
         "theodolite": lambda: np.array([float(stable_rank(h)) for h in layers]),
         "ndtracker": Elsewhere("torch", "benchmarks.peers.ranks:stable_rank", arguments),
     }
+
+
+def floor(quick: bool) -> Work:
+    """Half of the Gram matrix of every layer, and reading the features once."""
+    return Work(flops=4.0 * SAMPLES * WIDTH**2, traffic=4 * 8.0 * SAMPLES * WIDTH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from benchmarks.machine import Work
 
 from theodolite.core.schedule import every
 from theodolite.maths.quadrature import gauss_legendre
@@ -13,6 +14,8 @@ from theodolite.train.track import track
 
 TITLE = "Tracking ε-rank of two layers (64 nodes) beside a training step (256 points, Adam)"
 TOLERANCE = 0.0
+#: Looks, and steps, of one call.
+REPEATS = 20
 
 
 def contenders(quick: bool = False) -> dict[str, Callable[[], None]]:
@@ -25,17 +28,21 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], None]]:
     x = torch.linspace(-1, 1, 256, dtype=torch.float64)[:, None]
     y = torch.cos(3 * x)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    repeats = 20
 
     def look() -> None:
-        for _ in range(repeats):
+        for _ in range(REPEATS):
             run.step()
 
     def step() -> None:
-        for _ in range(repeats):
+        for _ in range(REPEATS):
             loss = ((net(x) - y) ** 2).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
     return {"theodolite": look, "training step": step}
+
+
+def floor(quick: bool) -> Work:
+    """One forward pass of the nodes, and half of both Gram matrices."""
+    return Work(flops=REPEATS * 64 * (2.0 * (50 + 50 * 50) + 2 * 50**2), elements={"tanh": REPEATS * 64 * 100.0})

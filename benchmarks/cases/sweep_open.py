@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from benchmarks.cases._busy import Constant
+from benchmarks.machine import Work
 
 from theodolite.lab import Sweep
 
@@ -39,3 +40,8 @@ def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
         return np.asarray(zarr.open_group(_store(cells), mode="r")["value"][:])
 
     return {"theodolite": load, "bare zarr": bare}
+
+
+def floor(quick: bool) -> Work:
+    """Reading and writing every value once."""
+    return Work(traffic=2 * 8.0 * (10_000 if quick else 100_000))
