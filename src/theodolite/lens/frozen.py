@@ -37,8 +37,8 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
     modes = [m.training for m in modules]
     hooks = [(m, m._forward_hooks.copy(), m._forward_pre_hooks.copy(), m._backward_hooks.copy()) for m in modules]
     buffers = [(m, name, b, b.detach().clone()) for m in modules for name, b in m._buffers.items() if b is not None]
-    gradients = [(p, p.grad) for p in model.parameters()]
-    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    gradients = [(p, p.grad) for m in modules for p in m._parameters.values() if p is not None]
+    devices = sorted({p.device.index or 0 for p, _ in gradients if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         try:
             for m in modules:

@@ -268,7 +268,7 @@ class Lens:
         if layer is None:
             return w
         positions = self.features[layer].shape[0] // samples
-        return w.repeat_interleave(positions) / positions
+        return w if positions == 1 else w.repeat_interleave(positions) / positions
 
     def _show_outputs(self) -> torch.Tensor:
         return self.outputs
