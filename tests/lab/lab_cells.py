@@ -247,3 +247,16 @@ class Rotated:
 
     def run(self) -> dict[str, complex]:
         return {"z": complex(np.exp(1j * self.angle))}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A dataset with attributes: one that depends on the cell, one that differs in a single cell, one that never does."""
+
+    a: int = 0
+
+    def run(self) -> Any:
+        import xarray as xr
+
+        attrs = {"square": float(self.a) ** 2, "kind": "odd one" if self.a == 4 else "usual", "paper": "yes"}
+        return xr.Dataset({"value": ((), float(self.a))}, attrs=attrs)

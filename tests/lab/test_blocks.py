@@ -95,3 +95,8 @@ def test_several_arrays_and_swapped_axes(tmp_path):
         fill_grid(lambda i, j: compute(i, j)[0], grid, arguments=lambda i, j: (x[i], x[j]))
     with pytest.raises(ArgumentError, match="zarr group on disk"):
         fill_grid(compute, grid, arguments=lambda i, j: (x[i], x[j]), out=zarr.open_group(zarr.storage.MemoryStore()))
+
+
+def test_what_is_no_executor_is_named():
+    with pytest.raises(ArgumentError, match="executor must be"):
+        fill_blocks(lambda rows, columns: np.zeros((2, 2)), (4, 4), (2, 2), executor="dask")

@@ -446,3 +446,20 @@ def test_loading_warns_of_nothing(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sweep.load()
+
+
+@pytest.mark.parametrize("cells", [9, 1])
+def test_attributes_of_a_cell_are_not_those_of_the_sweep(tmp_path, cells):
+    """Cells 0, 2, 4, 6 and 8 are looked at first; whatever they agree on, a cell may say otherwise."""
+    sweep = td.Sweep(lab_cells.Labelled, {"a": range(1, cells + 1)}, tmp_path / "s", tile=2)
+    sweep.run()
+    data = sweep.load()
+    assert data.attrs["paper"] == "yes"
+    if cells == 1:
+        assert (data.attrs["square"], data.attrs["kind"]) == (1.0, "usual")
+        return
+    assert "square" not in data.attrs
+    assert "kind" not in data.attrs
+    assert data["square_of_cell"].values.tolist() == [float(a) ** 2 for a in range(1, 10)]
+    assert data["kind_of_cell"].values.tolist() == ["odd one" if a == 4 else "usual" for a in range(1, 10)]
+    assert data["value"].values.tolist() == list(range(1, 10))

@@ -1,12 +1,14 @@
 """The ensemble against the slow, obvious thing: every member as a module under torch.optim."""
 
 import copy
+import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from theodolite.core.errors import ArgumentError, UnknownNameError, UnsupportedError
+from theodolite.core.errors import ArgumentError, TheodoliteWarning, UnknownNameError, UnsupportedError
 from theodolite.train import SGD, Adam, Ensemble, Gaussian, MLPSpec
 
 TORCH = {
@@ -299,3 +301,83 @@ def test_width_one():
     for optimizer in ("sgd", "adam", "normalized_gd", "trace_gd"):
         record = Ensemble(MLPSpec((1, 1, 1), "tanh"), 2).train(x, y, steps=10, optimizer=optimizer, lr=0.1)
         assert torch.isfinite(torch.tensor(record.data["loss"].values)).all()
+
+
+@pytest.mark.parametrize(("dtype", "activation", "width"), [("float64", "softplus", 61), ("float32", "relu", 38)])
+def test_bits_are_the_same_in_any_company_where_a_step_rounds_differences_away(dtype, activation, width):
+    """The output of a mean-field network is divided by its width: a last digit of the gradient seldom reaches the parameters."""
+    x = torch.linspace(-1, 1.3, 13)[:, None]
+    start = {"dtype": getattr(torch, dtype), "seed": 4}
+    lr = torch.linspace(0.001, 0.01, 10)
+    # Another activation of the same shapes comes first: what is found out about it must not be taken for the other's.
+    Ensemble(MLPSpec((1, width, 1), "identity", init="mean_field"), 2, **start).train(x, torch.cos(4 * x), steps=2)
+    spec = MLPSpec((1, width, 1), activation, init="mean_field")
+    together = Ensemble(spec, 10, **start)
+    curve = together.train(x, torch.cos(4 * x), steps=60, optimizer="momentum", lr=lr).data["loss"].values
+    for some in ([3], [7, 2], [5, 6, 7, 8, 9]):
+        alone = Ensemble(spec, some, **start)
+        record = alone.train(x, torch.cos(4 * x), steps=60, optimizer="momentum", lr=lr[some])
+        assert np.array_equal(record.data["loss"].values, curve[some])
+        for name, value in alone.parameters.items():
+            assert torch.equal(value, together.parameters[name][some])
+
+
+def test_the_check_of_a_backend_does_not_depend_on_the_members():
+    """Steps that blow up tell nothing about a backend: with one member of an enormous rate the others keep their bits."""
+    x = torch.linspace(-1, 1, 13)[:, None]
+    spec = MLPSpec((1, 59, 1), "softplus", init="deterministic")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TheodoliteWarning)
+        both = Ensemble(spec, [3, 4])
+        both.train(x, torch.cos(4 * x), steps=30, optimizer="momentum", lr=[3e-2, 1e-6])
+        alone = Ensemble(spec, [4])
+        alone.train(x, torch.cos(4 * x), steps=30, optimizer="momentum", lr=1e-6)
+    for name, value in alone.parameters.items():
+        assert torch.equal(value[0], both.parameters[name][1])
+
+
+@pytest.mark.parametrize(
+    ("activation", "rule"),
+    [
+        (lambda z: (z > 0).to(z.dtype), "differentiable by autograd"),
+        (lambda z: z.detach(), "differentiable by autograd"),
+        (np.tanh, "function of tensors"),
+        (nn.Softmax(-1), "elementwise"),
+        (nn.RReLU(), "not random"),
+        (nn.PReLU(), "parameters of its own"),
+    ],
+)
+def test_activations_that_cannot_be_trained_are_refused(activation, rule):
+    with pytest.raises(ArgumentError, match=rule):
+        MLPSpec((1, 4, 1), activation)
+
+
+def test_a_missing_device_or_number_of_steps_is_named():
+    with pytest.raises(ArgumentError, match="device"):
+        Ensemble(MLPSpec((1, 4, 1)), 1, device="nowhere")
+    with pytest.raises(ArgumentError, match="steps must be a whole number"):
+        Ensemble(MLPSpec((1, 4, 1)), 1).train(torch.zeros(2, 1), torch.zeros(2, 1), steps=None)
+
+
+def test_batch_statistics_are_those_of_all_samples():
+    """No set of samples may be cut into blocks, and a single one has no statistics."""
+    generator = torch.Generator().manual_seed(0)
+    x = (
+        torch.randn(9000, 3, generator=generator, dtype=torch.float64)
+        * torch.linspace(0.1, 3, 9000, dtype=torch.float64)[:, None]
+    )
+    y = x.sum(1, keepdim=True)
+    module = nn.Sequential(nn.Linear(3, 20), nn.BatchNorm1d(20, track_running_stats=False), nn.ReLU(), nn.Linear(20, 1)).double()
+    ensemble = Ensemble.from_module(module, 2)
+    data = ensemble.train(x, y, steps=1, lr=0.1).data
+    with torch.no_grad():
+        before = nn.functional.mse_loss(module(x), y)
+        after = nn.functional.mse_loss(ensemble.member(0)(x), y)
+    np.testing.assert_allclose(data["loss"].values[0], [before, after], rtol=1e-12)
+    np.testing.assert_allclose(data["train_loss"].values[0], [before, after], rtol=1e-12)
+
+
+def test_modules_without_anything_to_train_are_refused():
+    for module in (nn.Linear(2, 1).requires_grad_(False), lambda x: x):
+        with pytest.raises(ArgumentError, match="module"):
+            Ensemble.from_module(module, 2)

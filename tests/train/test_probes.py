@@ -79,3 +79,33 @@ def test_wrong_probes_are_named():
     ):
         with pytest.raises(ArgumentError, match=words):
             ensemble.train(X, Y, steps=1, probes=probes)
+
+
+def test_quantities_of_layers_of_unequal_width_are_padded():
+    ensemble = Ensemble(MLPSpec((2, 6, 4, 1), "relu"), 2)
+    x = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
+    data = ensemble.train(x, x[:, :1], steps=2, schedule=[2], probes=["condensation.amplitude"]).data
+    seen = data["condensation.amplitude"].values
+    assert seen.shape == (2, 2, 2, 6)
+    assert np.isnan(seen[:, :, 1, 4:]).all()
+    rows = ensemble.weights(1)
+    expected = rows.norm(dim=-1) * ensemble.parameters["output.weight"].norm(dim=1)
+    np.testing.assert_allclose(seen[:, -1, 1, :4], expected.numpy(), rtol=1e-12)
+
+
+def test_quantities_that_do_not_batch_or_need_a_lens_are_measured_member_by_member():
+    from theodolite.theory.condensation import count_directions
+
+    ensemble = Ensemble(MLPSpec((2, 6, 4, 1), "tanh"), 2)
+    x = torch.randn(9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    names = ["condensation.count_directions", "meanfield.chi_1", "meanfield.jacobian_singular_values", "tangent.drift"]
+    data = ensemble.train(x, x[:, :1], steps=3, lr=0.1, schedule=[3], probes=names).data
+    amplitudes = ensemble.weights(1).norm(dim=-1) * ensemble.parameters["output.weight"].norm(dim=1)
+    counts = [count_directions(ensemble.weights(1)[e], amplitudes[e]).directions for e in range(2)]
+    assert data["condensation.count_directions"].values[:, -1, 1].tolist() == counts
+    assert data["meanfield.chi_1"].shape == (2, 2, 2)
+    exact = [torch.autograd.functional.jacobian(ensemble.member(e), x[:1])[0, :, 0].norm() for e in range(2)]
+    np.testing.assert_allclose(data["meanfield.jacobian_singular_values"].values[:, -1, 0, 0], exact, rtol=1e-10)
+    drift = data["tangent.drift"].values
+    assert (drift[:, 0] == 0).all()
+    assert (drift[:, 1] > 0).all()

@@ -174,7 +174,7 @@ def fill_grid(
         One numpy or zarr array per name.
 
     Raises:
-        ArgumentError: ``compute`` returns other blocks than the grid's.
+        ArgumentError: ``executor`` is none, or ``compute`` returns other blocks than the grid's.
         StoreError: ``out`` belongs to another job or cannot be written.
 
     Example:
@@ -189,6 +189,11 @@ def fill_grid(
         slices = grid.slices(index)
         return slices if arguments is None else arguments(*slices)
 
+    if executor is not None and not isinstance(executor, Executor):
+        raise ArgumentError(
+            f"executor must be a concurrent.futures.Executor (a pool, theodolite.lab.Workers, Dask's client.get_executor()) or None, "
+            f"got {executor!r}"
+        )
     if out is None:
         results = {name: np.empty(grid.shape, grid.dtype) for name in grid.names}
         for index, blocks in _results(list(grid), executor, compute, given):

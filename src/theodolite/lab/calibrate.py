@@ -16,7 +16,7 @@ from theodolite.lab.driver import died
 from theodolite.lab.layout import Layout, Variable
 from theodolite.lab.spec import Spec, shape_of
 from theodolite.lab.tile import Cells, Sample, sample_cells
-from theodolite.lab.values import Outcome, Value
+from theodolite.lab.values import Outcome, Value, own_attributes, shared_attributes
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -62,7 +62,10 @@ def calibrate(spec: Spec, executor: Executor, tile: int | None) -> Calibration:
         together = _result(executor.submit(sample_cells, cells_of(spec, chosen)))
         seconds = min(seconds, together.seconds) if together else seconds
     good = [outcome for outcome in known.values() if not outcome.reason]
-    variables = _variables(good)
+    attrs = (
+        shared_attributes(good) if spec.cells > 1 else {name: value for outcome in good for name, value in outcome.attrs.items()}
+    )
+    variables = _variables([own_attributes(outcome, attrs) for outcome in good])
     if tile is None:
         size = sum(variable.nbytes for variable in variables)
         tile = int(min(TILE_SECONDS / max(seconds, 1e-7), TILE_BYTES / max(size, 1), spec.cells / LEAST_TILES))
@@ -74,7 +77,7 @@ def calibrate(spec: Spec, executor: Executor, tile: int | None) -> Calibration:
         variables=variables,
         coords=tuple(Variable.of(name, value) for name, value in coords.items()),
         coord_values=tuple(canonical(value.array) for value in coords.values()),
-        attrs=canonical(good[0].attrs) if good else {},
+        attrs=canonical(attrs),
         seconds=seconds,
         memory=memory,
     )

@@ -20,6 +20,7 @@ from theodolite.lab.artefact import load_artefact
 from theodolite.lab.layout import Layout, Variable
 from theodolite.lab.storage import LocalStorage
 from theodolite.lab.store import Manifest, Store
+from theodolite.lab.values import attribute
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -197,7 +198,8 @@ def open_dataset(store: Store, manifest: Manifest, over: Mapping[str, Sequence[A
     for name, value in coords.items():
         if all(value.array.shape[k] == sizes.get(dim, value.array.shape[k]) for k, dim in enumerate(value.dims)):
             labels[name] = (value.dims, value.array, dict(value.attrs))
-    dataset = xr.Dataset(variables, labels, {**layout.attrs, **attrs})
+    shared_attrs = {name: value for name, value in layout.attrs.items() if f"{name}_of_cell" not in variables}
+    dataset = xr.Dataset(variables, labels, {**shared_attrs, **attrs})
     return dataset.load() if dataset.nbytes <= EAGER_BYTES else dataset
 
 
@@ -248,6 +250,11 @@ def _pieces(store: Store, layout: Layout, done: Any, state: Any) -> tuple[list[P
         for position, keys in notes.get("artefacts", {}).items():
             for name, key in keys.items():
                 artefacts.setdefault(name, [""] * layout.cells)[first + int(position)] = key
+    for name, value in layout.attrs.items():  # cells that do not say otherwise have the common one
+        default = attribute(value)
+        which = (f"{name}_of_cell", (), default.dtype.kind == "U")
+        if which in pieces:
+            pieces[which].default, pieces[which].dtype = default, np.result_type(pieces[which].dtype, default.dtype)
     listed = _with_own_names(list(pieces.values()))
     shared = dict(layout.coordinates)
     listed += _coordinates(store, shared, differing, layout)

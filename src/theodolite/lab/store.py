@@ -38,7 +38,7 @@ from theodolite.lab.layout import (
 )
 from theodolite.lab.spec import differences
 from theodolite.lab.storage import Storage
-from theodolite.lab.values import Outcome
+from theodolite.lab.values import Outcome, own_attributes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -182,7 +182,7 @@ class Store:
             if outcome.reason:
                 notes["failed"][str(position)] = outcome.reason
             else:
-                self._place(layout, position, outcome, fitting, notes)
+                self._place(layout, position, own_attributes(outcome, layout.attrs), fitting, notes)
         for variable in layout.variables:
             block = variable.chunk(layout.tile, fitting[variable.name])
             self.storage.write(variable.key(tile), encode_chunk(block))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from theodolite.core.errors import ArgumentError
+from theodolite.core.experiment import canonical
 from theodolite.lab.artefact import Artefact
 
-__all__ = ["Outcome", "Value", "outcome_of", "reason_of"]
+__all__ = ["Outcome", "Value", "attribute", "outcome_of", "own_attributes", "reason_of", "shared_attributes"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,41 @@ def _plain_array(name: Any, value: Any) -> np.ndarray:
             f"the result {name!r} must be numbers, booleans or text, got {type(value).__name__} of dtype {array.dtype}"
         )
     return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def own_attributes(outcome: Outcome, shared: Mapping[str, Any]) -> Outcome:
+    """The outcome with those of its attributes that are not the sweep's ``shared`` ones as results named ``<attribute>_of_cell``.
+
+    Example:
+        >>> sorted(own_attributes(Outcome(attrs={"gamma": 2.0, "figure": "none"}), {"gamma": 1.0, "figure": "none"}).values)
+        ['gamma_of_cell']
+    """
+    own = {
+        f"{name}_of_cell": Value(attribute(value))
+        for name, value in outcome.attrs.items()
+        if name not in shared or attribute(value).tolist() != attribute(shared[name]).tolist()
+    }
+    return replace(outcome, values={**outcome.values, **own}) if own else outcome
+
+
+def shared_attributes(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Attributes that all outcomes have, with equal values; none if there is but one outcome to tell from."""
+    if len(outcomes) < 2:
+        return {}
+    first = outcomes[0].attrs
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in o.attrs and attribute(o.attrs[name]).tolist() == attribute(value).tolist() for o in outcomes)
+    }
+
+
+def attribute(value: Any) -> np.ndarray:
+    """An attribute as a plain scalar array: numbers, booleans and text as they are, anything else as JSON text."""
+    plain = canonical(value)
+    if not isinstance(plain, (bool, int, float, str)):
+        plain = json.dumps(plain, sort_keys=True)
+    return _plain_array("attribute", plain)
 
 
 def reason_of(error: BaseException) -> str:

@@ -145,7 +145,7 @@ def find_activation(activation: str | Callable[[Tensor], Tensor]) -> Activation:
 
     Raises:
         UnknownNameError: no such name; the nearest ones are listed.
-        ArgumentError: neither a name nor a function, or a function that is not elementwise.
+        ArgumentError: neither a name nor a function, or a function that is not elementwise or not differentiable.
 
     Example:
         >>> find_activation("ReLU").name
@@ -155,9 +155,36 @@ def find_activation(activation: str | Callable[[Tensor], Tensor]) -> Activation:
     name = activation_name(activation)
     if ACTIVATIONS.get(name) is function:
         return Activation(name, function, SLOPES.get(name))
-    probe = torch.tensor([[0.3, -0.7, 1.1]], dtype=torch.float64)
-    value = function(probe)
+    _refuse_unfit(function)
+    return Activation(name, function, None)
+
+
+def _refuse_unfit(function: Callable[[Tensor], Tensor]) -> None:
+    """Raise `ArgumentError` unless a function is elementwise on tensors, known to autograd, and the same at every call."""
+    if isinstance(function, nn.Module) and any(True for _ in function.parameters()):
+        raise ArgumentError(
+            f"activation {type(function).__name__} has parameters of its own, which an MLPSpec does not train; use "
+            "Ensemble.from_module"
+        )
+    with torch.enable_grad():
+        probe = torch.tensor([[0.3, -0.7, 1.1]], dtype=torch.float64, requires_grad=True)
+        try:
+            value = function(probe)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise ArgumentError(
+                f"activation must be a function of tensors that autograd can differentiate, but it raised {type(error).__name__}: "
+                f"{error}; write it with torch functions"
+            ) from error
     if not isinstance(value, Tensor) or value.shape != probe.shape:
         got = tuple(value.shape) if isinstance(value, Tensor) else value
         raise ArgumentError(f"activation must be an elementwise function of tensors, but it maps shape (1, 3) to {got}")
-    return Activation(name, function, None)
+    parts = torch.cat([function(probe[:, k : k + 1]) for k in range(3)], 1)
+    if not torch.allclose(value, parts, rtol=1e-12, atol=0.0, equal_nan=True):
+        raise ArgumentError(
+            "activation must be elementwise and not random, but its values at single numbers are others than those of the whole"
+        )
+    if not value.requires_grad:
+        raise ArgumentError(
+            "activation must be differentiable by autograd, but nothing flows back through it (a comparison, .detach() or numpy); "
+            "write it with torch functions: torch.sign and torch.floor have the derivative zero"
+        )

@@ -77,7 +77,7 @@ class Ensemble:
         self.spec: MLPSpec | None = spec
         self.members = member_numbers(members)
         self.seeds = member_seeds(seed, self.members)
-        self.dtype, self.device = dtype, torch.device(device)
+        self.dtype, self.device = dtype, find_device(device)
         self.model: Network | StackedModule = Network(spec)
         self.parameters = self._draw(spec, init_scale)
 
@@ -107,7 +107,8 @@ class Ensemble:
         """An ensemble of copies of any module, through ``torch.func``: the slow general route.
 
         Args:
-            module: any module without active dropout; it is left as it was found.
+            module: any module without active dropout or changing running statistics, used in the mode that it is in; it is left
+                as it was found.
             members: E, or the members' numbers.
             dtype: dtype of the parameters; None: the module's own.
             seed: as for the class; used by mini-batches and by ``redraw``.
@@ -115,7 +116,9 @@ class Ensemble:
                 member starts at the module's own parameters.
 
         Raises:
-            UnsupportedError: active dropout, or ``redraw`` on a layer with parameters but without ``reset_parameters``.
+            ArgumentError: not a module, or no trainable parameters.
+            UnsupportedError: active dropout, a batch normalisation that updates its running statistics, or ``redraw`` on a layer
+                with parameters but without ``reset_parameters``.
 
         Example:
             >>> module = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
@@ -124,13 +127,15 @@ class Ensemble:
         """
         from theodolite.train.functional import StackedModule, stack
 
+        if not isinstance(module, nn.Module):
+            raise ArgumentError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+        first = next((p for p in module.parameters() if p.requires_grad), None)
+        if first is None:
+            raise ArgumentError("module has no parameters to train (none, or all of them frozen by requires_grad=False)")
         self = cls.__new__(cls)
         self.spec = None
         self.members = member_numbers(members)
         self.seeds = member_seeds(seed, self.members)
-        first = next(module.parameters(), None)
-        if first is None:
-            raise ArgumentError("module has no parameters to train")
         self.dtype, self.device = dtype or first.dtype, first.device
         self.parameters, buffers = stack(module, self.seeds, self.dtype, redraw)
         self.model = StackedModule(module, list(self.parameters), buffers)
@@ -307,8 +312,8 @@ class Ensemble:
             raise StoreError(f"{path} holds an ensemble of another specification; load it with the one it was made with")
         self = cls.__new__(cls)
         self.spec, self.members, self.seeds = spec, tuple(content["members"]), [tuple(s) for s in content["seeds"]]
-        self.parameters = {name: value.to(device) for name, value in content["parameters"].items()}
-        self.dtype, self.device = next(iter(self.parameters.values())).dtype, torch.device(device)
+        self.parameters = {name: value.to(find_device(device)) for name, value in content["parameters"].items()}
+        self.dtype, self.device = next(iter(self.parameters.values())).dtype, find_device(device)
         self.model = Network(spec)
         return self
 
@@ -316,6 +321,21 @@ class Ensemble:
         if self.spec is None:
             raise ArgumentError("this ensemble was made from a module and has no layers of its own; use member(e) with td.Lens")
         return self.spec
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """The device, checked.
+
+    Raises:
+        ArgumentError: no such device, or a GPU where there is none.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ArgumentError(f"device must be the name of a torch device such as 'cpu' or 'cuda', got {device!r}") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError(f"device {str(device)!r} is not available here: torch sees no GPU; use device='cpu'")
+    return found
 
 
 def member_numbers(members: int | Sequence[int]) -> tuple[int, ...]:

@@ -93,7 +93,7 @@ def evaluate_blocks(model: Any, params: Sequence[Tensor], x: Tensor) -> Tensor:
         (E, N, K).
     """
     members, samples = params[0].shape[0], x.shape[1]
-    rows = max(1, min(samples, BLOCK // max(1, model.elements(1))))
+    rows = samples if model.couples else max(1, min(samples, BLOCK // max(1, model.elements(1))))
     buffers = model.buffers(rows, params[0]) if isinstance(model, Network) else None
     result: Tensor | None = None
     for e in range(members):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from theodolite.core.errors import UnsupportedError
-from theodolite.core.seed import child_seed
+from theodolite.core.seed import child_seed, generator
 
 __all__ = ["StackedModule", "stack"]
 
@@ -34,6 +34,24 @@ class StackedModule:
         self.names, self.fixed = list(names), fixed
         self.size = sum(p.numel() for p in module.parameters())
         self.batched = True
+        #: Whether a sample's output depends on the others, as with batch statistics: then no set of samples may be cut.
+        self.couples = any(_takes_batch_statistics(layer) for layer in module.modules())
+
+    @property
+    def kind(self) -> object:
+        """What decides which operations a step consists of, shapes aside."""
+        return type(self.template), str(self.template)
+
+    def specimens(self, like: Sequence[Tensor], count: int) -> list[Tensor]:
+        """Parameters of ``count`` modules in general position, always the same.
+
+        Args:
+            like: stacked parameters of the dtype and device wanted.
+            count: C.
+        """
+        stream = generator(0, "specimens")
+        drawn = [torch.randn(count, *p.shape[1:], generator=stream, dtype=torch.float64) / p[0].numel() ** 0.5 for p in like]
+        return [one.to(p.device, p.dtype) for one, p in zip(drawn, like, strict=True)]
 
     def elements(self, samples: int) -> int:
         """A guess at the elements of one member's largest tensor: hidden sizes of a foreign module are not known."""
@@ -63,6 +81,10 @@ class StackedModule:
         for name, buffer in module.named_buffers():
             buffer.data = tensors[name].clone()
         return module
+
+
+def _takes_batch_statistics(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.modules.batchnorm._BatchNorm) and (layer.training or layer.running_mean is None)
 
 
 def refuse_random_or_stateful(module: nn.Module) -> None:

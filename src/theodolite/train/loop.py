@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,6 +81,13 @@ class Task:
     probes: Any = ()
 
 
+def _whole(steps: Any) -> int:
+    number = int(steps) if isinstance(steps, (int, float, np.number)) and np.isfinite(steps) else -1
+    if number != steps or number < 0:
+        raise ArgumentError(f"steps must be a whole number ≥ 0, got {steps!r}")
+    return number
+
+
 class Run:
     """One call of `Ensemble.train`.
 
@@ -90,9 +98,7 @@ class Run:
     """
 
     def __init__(self, ensemble: Ensemble, task: Task, options: Options) -> None:
-        if int(task.steps) != task.steps or task.steps < 0:
-            raise ArgumentError(f"steps must be a whole number ≥ 0, got {task.steps}")
-        self.ensemble, self.steps, self.options = ensemble, int(task.steps), options
+        self.ensemble, self.steps, self.options = ensemble, _whole(task.steps), options
         self.loss, self.optimizer = find_loss(task.loss), find_optimizer(task.optimizer)
         self.schedule = log_spaced(10) if task.schedule is None else as_schedule(task.schedule)
         self.probes = find_probes(task.probes)
@@ -117,7 +123,8 @@ class Run:
     def _targets(self, x: Tensor, y: Any) -> Tensor:
         targets = torch.as_tensor(y).to(self.ensemble.device)
         with torch.no_grad():
-            outputs = self.ensemble.model.outputs([p[:1] for p in self.params], x[:1, :1]).shape[-1]
+            few = x[:1, : 2 if self.ensemble.model.couples else 1]
+            outputs = self.ensemble.model.outputs([p[:1] for p in self.params], few).shape[-1]
         return self.loss.prepare(targets, x.shape[1], outputs, len(self.ensemble), self.ensemble.dtype)
 
     def _rates(self, lr: Any) -> tuple[Tensor, list[Tensor]]:
@@ -204,15 +211,15 @@ class Run:
             self.y if self.y.shape[0] == 1 else chunk.gather(self.y),
             self.step,
             count,
-            self._batches(chunk),
+            self._batches([self.ensemble.seeds[row] for row in chunk.source.tolist()]),
         )
 
-    def _batches(self, chunk: Chunk) -> Callable[[int], Tensor] | None:
+    def _batches(self, streams: Sequence[tuple[int, int]]) -> Callable[[int], Tensor] | None:
         """Step -> sample numbers (C, B): every member walks through permutations of its own, drawn anew each epoch."""
         samples, size = self.job.samples, self.job.batch
         if size == samples:
             return None
-        per_epoch, streams = samples // size, [self.ensemble.seeds[row] for row in chunk.source.tolist()]
+        per_epoch = samples // size
         drawn: dict[int, Tensor] = {}
 
         def batch(step: int) -> Tensor:
@@ -226,7 +233,12 @@ class Run:
         return batch
 
     def _sample(self, count: int, slots: int) -> Segment:
-        """The first steps of some slots, filled with the members in turn, on copies: for checks of a backend."""
-        self.step = 0
-        source = torch.arange(slots, device=self.ensemble.device) % len(self.ensemble)
-        return self._gather(Chunk(source, source, source), count)
+        """First steps of networks in general position on one member's data: for checks whose outcome must not depend on members."""
+
+        def one(data: Tensor) -> Tensor:
+            return data if data.shape[0] == 1 else data[:1].expand(slots, *data.shape[1:]).contiguous()
+
+        params = self.ensemble.model.specimens(self.params, slots)
+        lr = [torch.ones_like(rate[:1]).expand(slots, *rate.shape[1:]).contiguous() for rate in self.lr]
+        state = self.optimizer.start(params, self.groups)
+        return Segment(params, state, lr, one(self.x), one(self.y), 0, count, self._batches([(0, 0)] * slots))

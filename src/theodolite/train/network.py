@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from theodolite.core.seed import generator
 from theodolite.train.activations import Activation, find_activation
 from theodolite.train.spec import MLPSpec
 
@@ -64,6 +65,8 @@ class Network:
         spec: the specification.
     """
 
+    couples = False
+
     def __init__(self, spec: MLPSpec) -> None:
         self.spec = spec
         self.activation: Activation = find_activation(spec.activation)
@@ -74,6 +77,26 @@ class Network:
         for has_bias in spec.biases:
             self.groups.append((position, position + 1 if has_bias else None))
             position += 2 if has_bias else 1
+
+    @property
+    def kind(self) -> object:
+        """What decides which operations a step consists of, shapes aside."""
+        return self.activation, self.scales, self.skips
+
+    def specimens(self, like: Sequence[Tensor], count: int) -> list[Tensor]:
+        """Parameters of ``count`` networks in general position, always the same: z of order one at inputs of order one.
+
+        Args:
+            like: stacked parameters of the dtype and device wanted.
+            count: C.
+        """
+        stream, found = generator(0, "specimens"), [p[:0] for p in like]
+        for (weight, bias), (c, cb), n_in in zip(self.groups, self.scales, self.spec.widths[:-1], strict=True):
+            for at, size in ((weight, (abs(c) or 1.0) * n_in**0.5), (bias, abs(cb) or 1.0)):
+                if at is not None:
+                    drawn = torch.randn(count, *like[at].shape[1:], generator=stream, dtype=torch.float64) / size
+                    found[at] = drawn.to(like[at].device, like[at].dtype)
+        return found
 
     def elements(self, samples: int) -> int:
         """Elements of one member's largest tensor when it sees ``samples`` points."""

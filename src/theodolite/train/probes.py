@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -134,13 +135,21 @@ class View:
     def _initial_parameters(self) -> Tensor:
         return torch.cat([p.flatten(1) for p in self.initial.values()], 1)
 
-    def lens(self, row: int) -> Any:
-        """A `theodolite.Lens` on one member."""
+    def lens(self, row: int, initial: bool = False) -> Any:
+        """A `theodolite.Lens` on one member.
+
+        Args:
+            row: the member's row.
+            initial: whether it also knows the member at the start of the run.
+        """
         from theodolite.lens import Lens
 
         x = self.x[0 if self.x.shape[0] == 1 else row]
         y = None if self.y is None else self.y[0 if self.y.shape[0] == 1 else row]
-        return Lens(self.ensemble.member(row), x, y, None if y is None else self.member_loss)
+        loss = None if y is None else self.member_loss
+        start = copy.copy(self.ensemble)
+        start.parameters = dict(self.initial)
+        return Lens(self.ensemble.member(row), x, y, loss, initial=Lens(start.member(row), x, y, loss) if initial else None)
 
     def member_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The run's loss on one member's outputs and targets."""
@@ -172,28 +181,45 @@ class Probe:
         return any(NEEDS[need].level == "layer" for need in self.needs.values())
 
     def measure(self, view: View) -> np.ndarray:
-        """The value for all members, (E, …), or (E, layer, …) when it is measured per hidden layer."""
-        members = len(view.ensemble)
+        """The value for all members, (E, …), or (E, layer, …) when it is measured per hidden layer (NaN where a layer is narrower)."""
         if not self.needs:
-            return _as_rows(self.function(view, **self.options), members, self.name)
+            return _as_rows(self.function(view, **self.options), len(view.ensemble), self.name)
         if not self.layered:
-            return self._one(view, 0, members)
-        layers = len(view.ensemble.layers) - 1
-        return np.stack([self._one(view, layer, members) for layer in range(layers)], 1)
+            return self._one(view, 0)
+        return _stacked([self._one(view, layer) for layer in range(len(view.ensemble.layers) - 1)])
 
-    def _one(self, view: View, layer: int, members: int) -> np.ndarray:
+    def _one(self, view: View, layer: int) -> np.ndarray:
+        """Of one layer: of all members at once, or one by one what an ensemble cannot show or the function does not batch."""
+        members = range(len(view.ensemble))
         try:
             arguments = {parameter: view.show(need, layer) for parameter, need in self.needs.items()}
         except UnsupportedError:
-            if self.layered:
-                raise
-            return np.stack([self._member(view, row) for row in range(members)])
-        return _as_rows(self.function(**arguments, **self.options), members, self.name)
+            return np.stack([self._member(view, row, layer) for row in members])
+        try:
+            return _as_rows(self.function(**arguments, **self.options), len(members), self.name)
+        except ArgumentError:
+            rows = [self.function(**{p: value[row] for p, value in arguments.items()}, **self.options) for row in members]
+            return np.stack([_plain(value) for value in rows])
 
-    def _member(self, view: View, row: int) -> np.ndarray:
+    @torch.enable_grad()
+    def _member(self, view: View, row: int, layer: int) -> np.ndarray:
         """One member by a lens: the slow route for needs such as Jacobians."""
-        lens = view.lens(row)
-        return _plain(self.function(**{p: lens.show(need) for p, need in self.needs.items()}, **self.options))
+        lens = view.lens(row, any(need.startswith("initial_") for need in self.needs.values()))
+        layers = len(view.ensemble.layers) - 1 if view.ensemble.spec is not None else 0
+        name = lens.layers[layer] if len(lens.layers) == layers else None
+        return _plain(self.function(**{p: lens.show(need, name) for p, need in self.needs.items()}, **self.options))
+
+
+def _stacked(layers: list[np.ndarray]) -> np.ndarray:
+    """(E, layer, …) of one array (E, …) per layer, padded with NaN."""
+    if len({values.shape for values in layers}) == 1:
+        return np.stack(layers, 1)
+    shape = [max(sizes) for sizes in zip(*(values.shape for values in layers), strict=True)]
+    padded = np.full((len(layers), *shape), np.nan)
+    for k, values in enumerate(layers):
+        inner: Any = tuple(map(slice, values.shape))
+        padded[(k, *inner)] = values
+    return padded.swapaxes(0, 1)
 
 
 def _plain(value: Any) -> np.ndarray:

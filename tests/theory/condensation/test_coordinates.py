@@ -115,3 +115,10 @@ def test_distance_to_the_boundary_is_euclidean(gamma, prime):
 def test_exponent_is_continuous(gamma, prime):
     for dg, dp in ((1e-6, 0), (0, 1e-6)):
         assert abs(relative_distance_exponent(gamma + dg, prime + dp) - relative_distance_exponent(gamma, prime)) < 1e-5
+
+
+def test_words_for_numbers_are_named():
+    with pytest.raises(ArgumentError, match="std_w must be a number"):
+        coordinates(0.1, "small", 1.0, 10)
+    with pytest.raises(ArgumentError, match="gamma must be a number"):
+        regime("large", 0.0)

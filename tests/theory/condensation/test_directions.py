@@ -241,3 +241,19 @@ def test_bad_input():
         predict_directions(x, y, lambda z: z.abs().sqrt())
     with pytest.raises(ArgumentError, match="one-dimensional inputs"):
         _ = predict_directions(np.stack([x, x], 1), y, torch.tanh).angles
+
+
+def test_one_sample_in_several_dimensions():
+    """The inputs span a line: Φ(u) = y (u·x)³ grows at x/‖x‖ for positive outgoing weights, and at −x/‖x‖ for negative ones."""
+    found = predict_directions([[1.0, 2.0]], [3.0], lambda z: z**2 * torch.tanh(z))
+    x = np.array([1.0, 2.0, 1.0]) / np.sqrt(6)
+    np.testing.assert_allclose(found.vectors, [x, -x], atol=1e-12)
+    assert found.sign.tolist() == [1, -1]
+    np.testing.assert_allclose(found.strength, [3 * 6**1.5, -3 * 6**1.5], rtol=1e-12)
+    assert found.growing.all()
+    assert np.abs(found.basin - 0.5).max() < 0.05
+
+
+def test_no_samples_are_named():
+    with pytest.raises(ArgumentError, match="positive number of samples"):
+        predict_directions(np.zeros((0, 2)), np.zeros(0), "tanh")

@@ -107,3 +107,18 @@ def test_width_one_and_bad_input():
         merge_neurons(nn.Sequential(nn.Conv1d(1, 1, 1), nn.ReLU(), nn.Linear(1, 1)))
     with pytest.raises(UnsupportedError, match="no hidden layer"):
         merge_neurons(nn.Sequential(nn.Linear(1, 1)))
+
+
+def test_equal_neurons_of_an_activation_that_jumps_are_merged_exactly():
+    class Sign(nn.Module):
+        def forward(self, z):
+            return torch.sign(z)
+
+    net = nn.Sequential(nn.Linear(2, 4), Sign(), nn.Linear(4, 1))
+    with torch.no_grad():
+        net[0].weight[2:] = net[0].weight[:2]
+        net[0].bias[2:] = net[0].bias[:2]
+    small, certificate = merge_neurons(net, 1e-6)
+    assert small[0].out_features == 2
+    assert certificate.exact
+    assert certificate.error_bound == 0.0

@@ -121,3 +121,9 @@ def test_bad_input():
         multiplicity(3)
     with pytest.raises(ArgumentError, match="defined at zero"):
         multiplicity(lambda x: torch.tanh(x) / x)
+
+
+@pytest.mark.parametrize("activation", [lambda z: z**9, lambda z: z**8 * torch.tanh(z), lambda z: 1e-5 * np.asarray(z) ** 11])
+def test_rounding_is_no_derivative(activation):
+    with pytest.raises(UnsupportedError, match="up to order 8"):
+        multiplicity(activation)

@@ -25,6 +25,8 @@ __all__ = [
 
 #: Names of the initialisations as they stand on the phase diagram; equal points share a label.
 LABELS = {"ntk": "NTK", "mean_field": "mean field", "xavier": "Xavier", "lecun": "LeCun", "he": "He", "pytorch": "PyTorch"}
+#: Inches that the title over the roses and the legend of the counts take.
+LEAST_WIDTH = 7.0
 START, END = "#56B4E9", "#D55E00"
 
 
@@ -39,6 +41,8 @@ def two_layer_training(record: Record) -> Figure:
         _distance_and_entropy(axes[1, 1], data)
         place = f"γ = {data.attrs['gamma']:.3g}, γ′ = {data.attrs['gamma_prime']:.3g}: {data.attrs['regime']}"
         settings = record.settings
+        if data.attrs["regime"] == "undefined":
+            place = "one neuron has no place in the phase diagram"
         drawn.suptitle(f"{settings['activation']}, m = {settings['width']}, t = {settings['t']:g}   ({place})", x=0.01, ha="left")
     return drawn
 
@@ -223,7 +227,7 @@ def initial(record: Record) -> Figure:
     from matplotlib.figure import Figure
 
     with style():
-        drawn = Figure(figsize=(2.25 * columns + 0.6, 2.45 * rows + 2.9))
+        drawn = Figure(figsize=(max(2.25 * columns + 0.6, LEAST_WIDTH), 2.45 * rows + 2.9))
         grid = drawn.add_gridspec(rows + 1, columns, height_ratios=[2.3] * rows + [2.4])
         if plane:
             for k, name in enumerate(names):

@@ -26,6 +26,10 @@ __all__ = ["CHECKED_STEPS", "check_backend", "choose_backend"]
 CHECKED_STEPS = 2
 #: Slots of a chunk that must be full.
 FULL = 16
+#: Learning rate at which nothing is left of the parameters but the digits of the gradient.
+LONG = 2.0**20
+#: How far one step of a check moves a layer, as a share of its norm.
+STRIDE = 0.1
 Sample = Callable[[int, int], Segment]
 #: Shorter runs are over before a kernel is compiled.
 FEW_STEPS = 200
@@ -42,7 +46,7 @@ def choose_backend(job: Job, name: str, check: bool, sample: Sample) -> Backend:
         job: what to train.
         name: ``"auto"`` or the backend asked for.
         check: compare it with autograd.
-        sample: (number of steps, of members) -> those first steps, on copies.
+        sample: (number of steps, of networks) -> first steps on the run's data that do not depend on its members.
 
     Raises:
         ArgumentError: the backend asked for cannot do the job; the reason is given.
@@ -98,7 +102,7 @@ def _settled(backend: Backend, sample: Sample) -> Backend:
     if not layout.slotted or layout.size == 1 or (layout.idle is None and job.device.type != "cpu"):
         return backend
     names = (job.loss.name, str(job.optimizer), str(job.device), backend.name)
-    key = (_shapes(sample(1, 2)), layout, job.batch, *names, id(type(job.model)))
+    key = (job.model.kind, _shapes(sample(1, 2)), layout, job.batch, *names)  # type: ignore[attr-defined]
     if key not in _SETTLED:
         _SETTLED[key] = _freedom(backend, sample)
     count_is_free, slot_is_free = _SETTLED[key]
@@ -120,62 +124,70 @@ def _shapes(segment: Segment) -> tuple[Any, ...]:
 
 
 def _freedom(backend: Backend, sample: Sample) -> tuple[bool, bool]:
-    """Whether a member's bits are the same for any number of slots in use, and in any slot."""
-    job, size, idle = backend.job, backend.layout.size, backend.layout.idle or 0
-    # Other parameters in every slot, the same for every ensemble: what is settled must not depend on the members.
-    stream = generator(0, "stir")
-    first = sample(CHECKED_STEPS, 1)
-    noise = [
-        torch.randn(size + idle, *p.shape[1:], generator=stream, dtype=p.dtype).to(p.device) / p[0].numel() ** 0.5
-        for p in first.params
-    ]
+    """Whether a member's bits are the same for any number of slots in use, and in any slot.
 
-    def moved(slots: Tensor) -> list[Tensor]:
-        """Parameters after the first steps, of members that sit in ``slots`` in turn and differ by their parameters alone."""
-        segment = sample(CHECKED_STEPS, len(slots))
-        segment.params = [n[slots].clone() for n in noise]
-        segment.state = job.optimizer.start(segment.params, job.groups)
-        segment.lr = [_repeated(rate, len(slots)) for rate in first.lr]
-        segment.x, segment.y = (_repeated(one, len(every)) for one, every in ((first.x, segment.x), (first.y, segment.y)))
-        if first.batches is not None:
-            batch = first.batches
-            segment.batches = lambda step: batch(step).expand(len(slots), -1)
-        backend.run(segment)
-        return segment.params
-
+    A last digit that differs shows only if the step does not round it away: beside steps of usual size, which use the optimiser's
+    state, one is taken that is so long that the parameters after it are the digits of the gradient.
+    """
+    size, idle = backend.layout.size, backend.layout.idle or 0
     everyone = torch.arange(size + idle)
-    whole = moved(everyone)
-    counts = [] if backend.layout.idle is None else sorted({1, 2, size // 2 + 1})
-    count_is_free = all(
-        torch.equal(p[:used], w[:used]) for used in counts for p, w in zip(moved(everyone[: used + idle]), whole, strict=True)
-    )
     turned = torch.cat([everyone[:size].roll(1), everyone[size:]])
-    slot_is_free = all(torch.equal(p[:size], w[turned[:size]]) for p, w in zip(moved(turned), whole, strict=True))
+    counts = [] if backend.layout.idle is None else sorted({1, 2, size // 2 + 1})
+    count_is_free = slot_is_free = True
+    for steps, rate in ((CHECKED_STEPS, 0.1), (1, LONG)):
+        first = sample(steps, size + idle)
+        if first.x.is_floating_point():  # the run's own inputs may be so round that nothing is rounded
+            noise = torch.randn(first.x.shape[1:], generator=generator(0, "stir"), dtype=first.x.dtype)
+            first.x = noise.to(first.x.device).expand_as(first.x).contiguous()
+        whole = _taken(backend, first, everyone, rate)
+        for used in counts:
+            some = _taken(backend, first, everyone[: used + idle], rate)
+            count_is_free &= all(_same(p[:used], w[:used]) for p, w in zip(some, whole, strict=True))
+        other = _taken(backend, first, turned, rate)
+        slot_is_free &= all(_same(p[:size], w[turned[:size]]) for p, w in zip(other, whole, strict=True))
     return count_is_free, slot_is_free
 
 
-def _repeated(first: Tensor, slots: int) -> Tensor:
-    return first.expand(slots, *first.shape[1:]).contiguous()
+def _taken(backend: Backend, first: Segment, slots: Tensor, rate: float) -> list[Tensor]:
+    """Losses and parameters after the segment's steps of its networks ``slots``, which differ by their parameters alone."""
+    job, count = backend.job, len(slots)
+    segment = copy.copy(first)
+    segment.params = [p[slots] for p in first.params]
+    segment.state = job.optimizer.start(segment.params, job.groups)
+    segment.lr = [torch.full_like(one[slots], rate) for one in first.lr]
+    segment.x, segment.y = first.x[:count], first.y[:count]
+    if first.batches is not None:
+        batch = first.batches
+        segment.batches = lambda step: batch(step)[:count]
+    return [backend.run(segment), *segment.params]
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
 
 
 def check_backend(backend: Backend, sample: Sample) -> str:
     """Why a backend's first steps disagree with plain autograd, or an empty string.
 
-    The yardstick is what rounding may do: autograd's own distance between the run's precision and float64, and how far a last-digit
-    change of parameters and inputs reaches. (Adam divides by the gradient's size, so that where sums over samples cancel, its first
-    steps carry the rounding of the sums and not that of the parameters.)
+    The steps are those of networks in general position, and as long as shows most: the outcome depends on the job and not on the
+    members, whose bits it would change. The yardstick is what rounding may do: autograd's own distance between the run's precision
+    and float64, and how far a last-digit change of parameters and inputs reaches. (Adam divides by the gradient's size, so that
+    where sums over samples cancel, its first steps carry the rounding of the sums and not that of the parameters.)
     """
     job = backend.job
     slots = backend.layout.size if backend.layout.idle is None and backend.layout.slotted else 2
     tried, plain, exact, shaken = (sample(CHECKED_STEPS, slots) for _ in range(4))
     exact, shaken = _in_double(exact), _in_double(shaken)
+    double = AutogradBackend(dataclasses.replace(job, dtype=torch.float64))
+    rates = _strides(double, _in_double(sample(1, slots)))
+    for segment in (tried, plain, exact, shaken):
+        segment.lr = [rate.to(one.dtype) for rate, one in zip(rates, segment.lr, strict=True)]
     eps, stream = torch.finfo(job.dtype).eps, generator(0, "shake")
     shaken.x = shaken.x.clone()
     for value in (*shaken.params, shaken.x):
         value.mul_(1 + eps * torch.randn(value.shape, generator=stream, dtype=value.dtype).to(value.device))
     losses = backend.run(tried)
     wanted = AutogradBackend(job).run(plain)
-    double = AutogradBackend(dataclasses.replace(job, dtype=torch.float64))
     double.run(exact)
     double.run(shaken)
     tolerance = 1e3 * eps
@@ -191,6 +203,21 @@ def check_backend(backend: Backend, sample: Sample) -> str:
     if bool(torch.isfinite(wanted).all()) and not torch.allclose(losses.double(), wanted.double(), rtol=1e3 * tolerance, atol=0):
         return f"losses {losses.flatten().tolist()} against {wanted.flatten().tolist()}"
     return ""
+
+
+def _strides(double: Backend, segment: Segment) -> list[Tensor]:
+    """Learning rates, one tensor per parameter, with which the first step moves every layer by `STRIDE` of its norm."""
+    before = [p.clone() for p in segment.params]
+    double.run(segment)
+    rates = [torch.ones_like(rate) for rate in segment.lr]
+    for weight, bias in double.job.groups:
+        layer = [weight] if bias is None else [weight, bias]
+        size = torch.cat([before[k].flatten(1) for k in layer], 1).norm(dim=1)
+        moved = torch.cat([(segment.params[k] - before[k]).flatten(1) for k in layer], 1).norm(dim=1)
+        rate = torch.where(torch.isfinite(moved) & (moved > 0), STRIDE * size / moved, 1.0)
+        for k in layer:
+            rates[k] = rate.reshape(segment.lr[k].shape)
+    return rates
 
 
 def _in_double(segment: Segment) -> Segment:

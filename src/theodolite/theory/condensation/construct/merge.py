@@ -172,7 +172,8 @@ def _merge_layer(name: str, first: nn.Linear, activation: nn.Module, second: nn.
         row, column = _merged(rows[group], out[:, group], homogeneous)
         stand_in = (norms[group] / row.norm())[:, None] * row if homogeneous else row.expand(len(group), -1)
         errors = (rows[group] - stand_in).norm(dim=1)
-        bound += float((sizes[group] * errors).sum()) * lipschitz
+        moved = float((sizes[group] * errors).sum())
+        bound += moved * lipschitz if moved else 0.0  # at a jump the slope is infinite
         widest = max(widest, float((errors / norms[group]).max()))
         new_rows.append(row)
         new_out.append(column)

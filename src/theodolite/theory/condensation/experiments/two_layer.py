@@ -18,6 +18,7 @@ from theodolite.data.functions import two_kinks
 from theodolite.nets.activations import activation as find_activation
 from theodolite.theory.condensation.measure.neurons import orientation_entropy, relative_distance
 from theodolite.theory.condensation.predict.coordinates import regime, scaling_exponents
+from theodolite.train.ensemble import find_device
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -84,8 +85,9 @@ class TwoLayerTraining(Experiment):
         for name in ("width", "epochs", "training_size", "test_size"):
             if getattr(self, name) < 1:
                 raise ArgumentError(f"{name} must be a whole number of at least 1, got {getattr(self, name)!r}")
-        if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
-            raise ArgumentError(f"device {self.device!r} is not available here: torch sees no GPU; use device='cpu'")
+        if not np.isfinite(self.t):
+            raise ArgumentError(f"t must be a finite number, got {self.t!r}")
+        find_device(self.device)
         if len(self.boundary) != 2 or not self.boundary[0] < self.boundary[1]:
             raise ArgumentError(f"boundary must be an interval (low, high) with low < high, got {self.boundary!r}")
         find_activation(self.activation)

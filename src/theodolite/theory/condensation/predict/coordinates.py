@@ -91,7 +91,7 @@ def scaling_exponents(std_a: Any, std_w: Any, alpha: Any, width: Any) -> Coordin
     """
     values = {}
     for name, value in {"std_a": std_a, "std_w": std_w, "alpha": alpha, "width": width}.items():
-        array = np.asarray(value, dtype=np.float64)
+        array = _numbers(name, value)
         if not np.all(np.isfinite(array) & (array > 0)):
             raise ArgumentError(f"{name} must be positive and finite, got {value!r}; a zero scale has no exponent")
         values[name] = array
@@ -193,11 +193,18 @@ def relative_distance_exponent(gamma: Any, gamma_prime: Any) -> Any:
 
 def _condensation_score(gamma: Any, gamma_prime: Any) -> Array:
     """min(γ − 1, γ − 1 − γ′): positive iff condensed, negative iff linear, zero iff critical."""
-    g, p = np.asarray(gamma, dtype=np.float64), np.asarray(gamma_prime, dtype=np.float64)
+    g, p = _numbers("gamma", gamma), _numbers("gamma_prime", gamma_prime)
     for name, value in (("gamma", g), ("gamma_prime", p)):
         if not np.all(np.isfinite(value)):
             raise ArgumentError(f"{name} must be finite, got {value!r}")
     return np.minimum(g - 1, g - 1 - p)
+
+
+def _numbers(name: str, value: Any) -> Array:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{name} must be a number or an array of numbers, got {value!r}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -197,7 +197,7 @@ def _data(x: Any, y: Any) -> tuple[Array, Array]:
     """Inputs (n, d + 1) with the bias folded in, and targets (n,), checked."""
     inputs = as_float64(x, "x", at_least=1)
     targets = as_float64(y, "y", at_least=1)
-    inputs = inputs[:, None] if inputs.ndim == 1 else inputs.reshape(len(inputs), -1)
+    inputs = inputs[:, None] if inputs.ndim == 1 else inputs.flatten(1)
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
     if targets.ndim != 1:

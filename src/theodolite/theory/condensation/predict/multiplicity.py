@@ -23,6 +23,8 @@ Array = npt.NDArray[np.float64]
 ORDERS = 8
 #: A scaled Taylor coefficient below this share of the largest one is zero: autograd leaves at most 1e-12 of it as rounding.
 ZERO = 1e-7
+#: An interpolant's coefficient k is rounding below this share of the values, times 40^k/k!.
+ROUNDING = 1e-12
 #: One-sided coefficients that differ by more than this share of the largest one make a kink.
 UNEQUAL = 1e-5
 #: Distance from zero at which one-sided derivatives are taken, in units of the activation's own scale.
@@ -346,8 +348,11 @@ def _chebyshev_jets(function: Callable[[Array], Array]) -> tuple[float, Array, A
     at_zero = float(function(np.zeros(1))[0])
     both, misfit = _interpolant(function, -0.5, 0.5, 20)
     if misfit < 1e-12:
-        # A degree-20 interpolant resolves derivative k to about 1e-15·(40)^k/k!: orders above four are only rounding.
+        # A degree-20 interpolant resolves coefficient k to about 1e-15·(40)^k/k!: orders above four are only rounding.
         both[5:] = np.where(np.abs(both[5:]) < 1e-3 * np.abs(both[1:]).max(), 0.0, both[5:])
+        # A function of higher order has rounding only in its low coefficients.
+        noise = ROUNDING * np.abs(function(np.linspace(-0.5, 0.5, 8)) - at_zero).max()
+        both = np.where(np.abs(both) < noise * np.array([40.0**k / math.factorial(k) for k in range(ORDERS + 1)]), 0.0, both)
         both[0] = at_zero
         return at_zero, both, both, both, 1.0
     for scale in (1.0, 1e-1, 1e-2, 1e-3):

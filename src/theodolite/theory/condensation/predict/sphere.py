@@ -219,6 +219,8 @@ def _nature(potential: Potential, u: Array) -> str:
     p = potential.term.order
     value = float(potential.value(u[None])[0])
     basis = _tangent_basis(u)
+    if not basis.shape[1]:
+        return "strict"  # the sphere of a line is two points
     inner = basis.T @ potential.curvature(u) @ basis - p * value * np.eye(len(u) - 1)
     top = float(np.linalg.eigvalsh(inner)[-1])
     if top < -1e-7 * potential.size:
