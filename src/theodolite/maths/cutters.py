@@ -4,7 +4,8 @@ While a parent is cut, its facets are numbers: j for its line j, m + i for its o
 Only the finished parts are traced back to rows and labels, all at once.
 
 Compiled functions take named tuples once per parent or part, and arrays in the loops inside, where every access to a tuple's
-array would count references.
+array would count references. What counts up is begun as ``np.int64(0)``: numba compiles what takes a literal 0 once for the literal
+and once more for the number.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -141,8 +142,9 @@ def empty_parts(parts, vertices, facets, words, shape):
 @_jit
 def _longer(array, size):
     fresh = np.empty((size, *array.shape[1:]), array.dtype)
-    for i in range(len(array)):
-        fresh[i] = array[i]
+    old, new = array.reshape(-1), fresh.reshape(-1)  # entry by entry: assigning rows would compile the errors of broadcasting
+    for i in range(len(old)):
+        new[i] = old[i]
     return fresh
 
 

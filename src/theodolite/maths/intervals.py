@@ -42,7 +42,7 @@ def _zeros(table, states, ends, zeros):
 
     Returns (how many, dropped, unsure).
     """
-    found, dropped, unsure = 0, False, False
+    found, dropped, unsure = np.int64(0), False, False
     for j in range(len(zeros)):
         left, right = _side(table, j, ends, 0), _side(table, j, ends, 1)
         unsure |= left == 0 or right == 0
@@ -61,8 +61,8 @@ def _zeros(table, states, ends, zeros):
                 _put(ends, 0 if left < 0 else 1, root, radius, j)
         else:
             dropped |= drops(states[KEEP, j], left < 0 or right < 0, left > 0 or right > 0)
-    for k in range(1, found):
-        unsure |= zeros[k, 0] - zeros[k - 1, 0] <= zeros[k, 1] + zeros[k - 1, 1]
+    for i in range(1, found):
+        unsure |= zeros[i, 0] - zeros[i - 1, 0] <= zeros[i, 1] + zeros[i - 1, 1]
     return found, dropped, unsure
 
 
@@ -101,7 +101,7 @@ def subdivide_intervals(cells, lines, certified):
     states, table, ends, zeros = line_states(lines.keep), np.empty((3, m)), np.empty((2, 3)), np.empty((m, 3))
     for j in range(m):
         table[2, j] = lines.errors[j]
-    room, made, undecided = 2 * count + m + 16, 0, np.zeros(count, np.bool_)
+    room, made, undecided = 2 * count + m + 16, np.int64(0), np.zeros(count, np.bool_)
     parts = empty_parts(room, 2 * room, 2 * room, 0, (1, m))
     points, _, facets, spans, bits = parts
     for r in range(count):
@@ -115,7 +115,7 @@ def subdivide_intervals(cells, lines, certified):
         if made + found + 1 > len(bits):
             parts = with_room(parts, made, found + 1, 2 * found + 2, 2 * found + 2)
             points, _, facets, spans, bits = parts
-        k = 0
+        k = np.int64(0)
         _write(points, facets, 2 * made, ends, 0)
         while k < found:
             _write(points, facets, 2 * made + 1, zeros, k)

@@ -218,7 +218,7 @@ def subdivide_polygons(cells, lines, certified):
     waiting = np.empty((m + 3, 3), np.int64)
     for slot in range(m + 3):
         waiting[slot, 0] = slot
-    room, made, undecided = 4 * count + 64, 0, np.zeros(count, np.bool_)
+    room, made, undecided = 4 * count + 64, np.int64(0), np.zeros(count, np.bool_)
     vertices = 6 * room + len(old)
     parts = empty_parts(room, vertices, vertices, 0, (2, m))
     points, _, facets, spans, bits = parts
@@ -230,7 +230,7 @@ def subdivide_polygons(cells, lines, certified):
         if dropped or undecided[r]:
             continue
         _load(old, old_facets, (starts[r], starts[r + 1]), m, polygons, waiting, table)
-        depth, first = 0, made
+        depth, first = np.int64(0), made
         while depth >= 0:
             depth, alive, unsure = _descend(polygons, waiting, depth, signs, table, states, cutting)
             if certified and unsure:

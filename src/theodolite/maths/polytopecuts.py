@@ -124,9 +124,9 @@ def _insert(work, have, table, line):
 def _solve(masks, at, facets, table, line, work):
     """Solve for the point on a hyperplane and the facets of mask ``at``; its error radius, infinite where there is none."""
     d = len(work) - 1
-    have = 0
-    if _insert(work, 0, table, line):
-        have = 1
+    have = np.int64(0)
+    if _insert(work, have, table, line):
+        have += 1
         for f in range(len(facets)):
             if have == d:
                 break
@@ -231,7 +231,7 @@ def assemble(cells, depth, to, side, line, values, place):
     old_points, old_masks, old_facets = cells.points[here], cells.masks[here], cells.facets[here]
     points, masks, facets = cells.points[slot], cells.masks[slot], cells.facets[slot]
     d, words = points.shape[1] - 1, masks.shape[1]
-    kept = 0
+    kept = np.int64(0)
     for f in range(nf + 1):  # facet nf is the new one
         members = np.int64(0)
         for i in range(len(values)):
@@ -246,7 +246,7 @@ def assemble(cells, depth, to, side, line, values, place):
     for f in range(nf + 1):
         if place[f] >= 0:
             facets[place[f]] = line if f == nf else old_facets[f]
-    nv, degenerate = 0, False
+    nv, degenerate = np.int64(0), False
     for i in range(len(values)):
         if values[i] * side < 0:
             continue
@@ -298,7 +298,7 @@ def _prune(masks, nv, facets, nf):
         if _redundant(masks, nv, nf, f):
             for v in range(nv):
                 _clear(masks, v, f)
-    kept = 0
+    kept = np.int64(0)
     for f in range(nf):
         used = False
         for v in range(nv):

@@ -114,8 +114,8 @@ def _descend(polytopes, depth, table, states, cutting, scratch):
             total, both = crossings(polytopes, depth, table, line, values, work), states[KEEP, line] == 0
             if total < 0:
                 return depth, alive, unsure, MORE_ROOM
-            fits = assemble(polytopes, depth, depth + 1, 1, line, values[:total], place)
-            fits &= not both or assemble(polytopes, depth, depth + 2, -1, line, values[:total], place)
+            fits = assemble(polytopes, depth, depth + 1, np.int64(1), line, values[:total], place)
+            fits &= not both or assemble(polytopes, depth, depth + 2, np.int64(-1), line, values[:total], place)
             if not fits:
                 return depth, alive, unsure, MORE_WORDS
             if both:
@@ -167,7 +167,7 @@ def subdivide_polytopes(cells, lines, certified):
     for j in range(m):
         table[d + 1, j] = lines.errors[j]
     parts = empty_parts(2 * count + 16, 2 * len(points) + 64, 2 * len(facets) + 64, words, (d, m))
-    r, made, undecided = 0, 0, np.zeros(count, np.bool_)
+    r, made, undecided = np.int64(0), np.int64(0), np.zeros(count, np.bool_)
     while r < count:
         gather(lines.rows, lines.owners[r], lines.first, m, table)
         _load(cells, r, m, polytopes, table)

@@ -202,3 +202,63 @@ def test_deep_networks_on_large_domains_lose_nothing(nets):
     assert {b.tobytes() for b in plain.bits} == {b.tobytes() for b in filtered.bits}
     assert plain.volumes.sum() == pytest.approx(1e4, rel=1e-13)
     assert (plain.locate(plain.centroids) == np.arange(plain.count)).all()
+
+
+def test_half_spaces_of_regions_thinner_than_any_float(nets):
+    """x > 1/2 > x + y / 2^60 holds on a wedge whose vertices all round to one line: the pattern tells the sides."""
+    model = nets["chain"](layer([[1, 0], [1, 2.0**-60]], [-0.5, -0.5]))
+    found = td.piecewise.regions(model, td.box(-1, 1, dim=2), certify="exact")
+    assert found.count == 4
+    for i, pattern in enumerate(found.patterns):
+        rows = np.column_stack(found.halfspaces(i))
+        first = rows[(rows[:, 1] == 0) & (np.abs(rows[:, 2]) == 0.5)]
+        assert (first == ([-1.0, 0.0, 0.5] if pattern[0] else [1.0, 0.0, -0.5])).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda r, m: r.halfspaces("a"), "i must be"),
+        (lambda r, m: r.halfspaces(1.5), "i must be"),
+        (lambda r, m: r.halfspaces(r.count), "number of regions"),
+        (lambda r, m: r.lipschitz("x"), "p must be"),
+        (lambda r, m: r.lipschitz(float("nan")), "p must be"),
+        (lambda r, m: r.level_set("x"), "value must be"),
+        (lambda r, m: r.level_set(float("nan")), "value must be"),
+        (lambda r, m: td.piecewise.merge_regions(m), "Sequential"),
+        (lambda r, m: td.piecewise.regions(m, td.box(-1, 1, dim=2), max_regions="x"), "max_regions"),
+        (lambda r, m: td.piecewise.regions(m, td.box(-1, 1, dim=2), max_regions=float("nan")), "max_regions"),
+        (lambda r, m: td.box("a", 1, dim=2), "low"),
+        (lambda r, m: td.box([[1, 2], [3]], 1), "low"),
+        (lambda r, m: td.box([0, 0], [1, 1, 1]), "one shape"),
+        (lambda r, m: td.box(0, 1, dim="a"), "dim"),
+        (lambda r, m: td.polyline(3), "at least 2"),
+        (lambda r, m: td.segment("a", "b"), "a and b"),
+        (lambda r, m: td.slice2d([0.0, 0.0], [0.0, 1.0], [1.0, 0.0], extent="a"), "extent"),
+        (lambda r, m: td.piecewise.count_bounds(None, 2), "widths"),
+        (lambda r, m: td.piecewise.count_bounds(["a"], 2), "widths"),
+        (lambda r, m: td.piecewise.count_bounds([True], 2), "widths"),
+        (lambda r, m: td.piecewise.count_bounds([4], "x"), "dim"),
+        (lambda r, m: td.piecewise.zaslavsky(2.5, 2), "n must be"),
+        (lambda r, m: td.piecewise.zaslavsky(-1, 2), "n must be"),
+        (lambda r, m: td.piecewise.hanin_rolnick(0, 2), "neurons"),
+    ],
+)
+def test_bad_arguments_are_named(nets, call, match):
+    model = nets["int"]((2, 4, 1), 0)
+    with pytest.raises(td.ArgumentError, match=match):
+        call(td.piecewise.regions(model, td.box(-1, 1, dim=2)), model)
+
+
+def test_integer_coordinates_of_any_shape():
+    assert td.box(np.zeros((1, 2, 2), int), np.ones((1, 2, 2), int)).input_shape == (1, 2, 2)
+    assert td.box(0, np.ones((1, 2, 2), int)).input_shape == (1, 2, 2)
+    assert td.polygon(np.array([[0, 0], [2, 0], [0, 2]])).volume == 2.0
+    assert td.segment(torch.tensor([0, 0]), [1, 1]).input_shape == (2,)
+
+
+def test_models_without_a_program_are_refused_by_name():
+    with pytest.raises(td.UnsupportedError, match="BatchNorm1d '1' keeps no running statistics"):
+        td.piecewise.regions(nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6, track_running_stats=False)), td.box(-1, 1, dim=2))
+    with pytest.raises(td.ArgumentError, match="does not accept"):
+        td.piecewise.regions(nn.MultiheadAttention(2, 1), td.box(-1, 1, dim=2))

@@ -89,3 +89,22 @@ def test_unknown_operations_and_attributes_are_named(tmp_path):
     onnx.save(small_graph(storage_order=1), str(tmp_path / "net.onnx"))
     with pytest.raises(td.UnsupportedError, match="storage_order"):
         td.piecewise.from_onnx(tmp_path / "net.onnx")
+
+
+@needs_onnx
+def test_inputs_of_any_float_type(tmp_path):
+    """A float32 model is read in float64; float32 inputs are widened like its weights."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    weight, shift = np.array([[1.0, -2.0]], dtype=np.float32), np.float32([0.25])
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(shift)),
+        helper.make_node("Gemm", ["x", "W", "c"], ["z"], transB=1),
+        helper.make_node("Relu", ["z"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", size]) for n, size in (("x", 2), ("y", 1))]
+    graph = helper.make_graph(nodes, "small", ends[:1], ends[1:], [numpy_helper.from_array(weight, "W")])
+    save(helper.make_model(graph), str(tmp_path / "net.onnx"))
+    model = td.piecewise.from_onnx(tmp_path / "net.onnx")
+    assert model(torch.tensor([[1.0, 0.5]])).tolist() == [[0.25]]
+    assert td.piecewise.regions(model, td.box(-1, 1, dim=2)).count == 2

@@ -265,3 +265,26 @@ def test_dead_neurons_and_simplification(nets):
     assert td.piecewise.regions(small, domain).count == found.count
     with pytest.raises(td.UnsupportedError):
         td.piecewise.simplify(nn.Sequential(nn.Flatten(), nn.Linear(2, 1)), domain)
+
+
+@pytest.mark.parametrize("mode", ["exact", "paper", "finite"])
+def test_paths_with_corners(nets, mode):
+    """The corners bound regions like any half-space: without them the regions of one piece answer on the others."""
+    model = nets["int"]((3, 6, 6, 2), 0)
+    path = td.polyline([[0.0, 0.0, 0.0], [1.0, -1.0, 0.5], [-1.0, 0.5, 1.0], [0.0, 1.0, -1.0]])
+    shallow = td.piecewise.to_shallow(model, path, mode=mode, certify="exact")
+    corners = np.arange(4.0)[:, None]
+    t = np.random.default_rng(0).uniform(0, 3, (500, 1))
+    t = t if mode == "paper" else np.concatenate([t, corners])
+    deep = model(torch.as_tensor(path.to_input(t))).detach()
+    assert torch.allclose(shallow(torch.as_tensor(t)), deep, rtol=0, atol=1e-12)
+    rational = [[Fraction(k, 97)] for k in range(1, 3 * 97, 7) if k % 97]
+    rational = rational if mode == "paper" else [*rational, [Fraction(1)], [Fraction(2)]]
+    assert shallow.rational(rational) == shallow.deep_rational(rational)
+    assert shallow.matches(torch.as_tensor(t)).max() <= (2 if mode == "exact" else 1)
+
+
+def test_rational_points_come_in_a_list(nets):
+    shallow = td.piecewise.to_shallow(nets["int"]((2, 4, 1), 0), td.box(-1, 1, dim=2))
+    with pytest.raises(td.ArgumentError, match=r"\(N, 2\)"):
+        shallow.rational([0.5, 0.25])

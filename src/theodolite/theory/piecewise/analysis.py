@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from theodolite.core.errors import ArgumentError, NumericalError, UnsupportedError
+from theodolite.core.errors import NumericalError, UnsupportedError
+from theodolite.theory.piecewise.arguments import number
 from theodolite.theory.piecewise.program import Array
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ def _extreme_by_program(regions: Regions, sign: float, output: int) -> tuple[flo
 def lipschitz(regions: Regions, p: float) -> float:
     """The largest dual norm of the gradient (one output), or the largest induced norm (several)."""
     regions._need_all("a Lipschitz constant")
-    if not p >= 1:
-        raise ArgumentError(f"p must be at least 1, got {p!r}")
+    p = number(p, "p", least=1)
     slopes = regions.affine[0]
     if slopes.shape[1] == 1:
         dual = np.inf if p == 1 else 1.0 if p == np.inf else p / (p - 1)

@@ -32,20 +32,16 @@ def as_array(tensor: torch.Tensor) -> Array:
     return np.array(tensor.detach().to(device="cpu", dtype=torch.float64).numpy())
 
 
-def switching(source: int, size: int, knots: Knots, name: str) -> Switching:
-    """The same activation on all of ``size`` entries."""
-    return Switching(source, *_tables(knots, size), name)
-
-
 @functools.lru_cache(maxsize=256)
-def _tables(knots: Knots, size: int) -> tuple[Array, Array, Array]:
-    """Knots, slopes and offsets of ``size`` equal entries; read-only, since they are shared."""
-    tables = []
-    for values in (knots.knots, knots.slopes, knots.offsets):
-        table = np.tile(np.array(values, dtype=np.float64), (size, 1))
-        table.setflags(write=False)
-        tables.append(table)
-    return tables[0], tables[1], tables[2]
+def switching(source: int, size: int, knots: Knots, name: str) -> Switching:
+    """The same activation on all of ``size`` entries; its tables are read-only, since equal steps are shared."""
+    return Switching(source, _table(knots.knots, size), _table(knots.slopes, size), _table(knots.offsets, size), name)
+
+
+def _table(values: tuple[float, ...], size: int) -> Array:
+    table = np.tile(np.array(values, dtype=np.float64), (size, 1))
+    table.setflags(write=False)
+    return table
 
 
 @dataclass

@@ -142,6 +142,8 @@ def merge_regions(found: Regions) -> MergedRegions:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
+    if not isinstance(found, Regions):
+        raise ArgumentError(f"found must be what td.piecewise.regions returns, got {type(found).__name__}")
     pairs = found.neighbours
     classes = found.map_classes
     same = pairs[classes[pairs[:, 0]] == classes[pairs[:, 1]]]

@@ -7,6 +7,7 @@ Only a polyline has more than one chart.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ import numpy as np
 
 from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError
+from theodolite.theory.piecewise.arguments import integer, number
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -46,8 +48,14 @@ class Chart:
 
     @cached_property
     def start(self) -> Array:
-        """The input as an affine map of t, (1, d + 1, D)."""
-        return np.concatenate([self.embedding.T, self.origin[None, :]])[None]
+        """The input as an affine map of t, (1, d + 1, D), C-contiguous."""
+        return np.ascontiguousarray(np.concatenate([self.embedding.T, self.origin[None, :]])[None])
+
+    @cached_property
+    def magnitudes(self) -> Array:
+        """Bounds of |x_i| from the map's absolute values, (D,)."""
+        size = np.append(np.abs(self.corners).max(axis=0), 1.0)  # |t_i| ≤ size_i, constant last
+        return np.asarray(size @ np.abs(self.start[0]))
 
     @cached_property
     def corners(self) -> Array:
@@ -136,9 +144,18 @@ def _volume(chart: Chart) -> float:
     return float(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
 
 
+def _numbers(value: Any, name: str, **rules: Any) -> Array:
+    """Numbers of any type as a float64 array, checked; coordinates may well be integers."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().double()
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "biu":
+        value = value.astype(np.float64)
+    return as_float64(value, name, **rules).numpy()
+
+
 def _vector(value: Any, name: str) -> tuple[Array, tuple[int, ...]]:
-    tensor = as_float64(np.asarray(value, dtype=np.float64) if not hasattr(value, "detach") else value.double(), name, at_least=1)
-    return tensor.detach().cpu().numpy().reshape(-1), tuple(tensor.shape)
+    array = _numbers(value, name, at_least=1)
+    return array.reshape(-1), array.shape
 
 
 def _box_chart(low: Array, high: Array, embedding: Array, origin: Array) -> Chart:
@@ -167,15 +184,15 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
         >>> box([0, 0, 0], [1, 2, 3]).volume
         6.0
     """
-    scalar = np.ndim(low) == 0 and np.ndim(high) == 0
+    lows, highs = _numbers(low, "low"), _numbers(high, "high")
+    scalar = not lows.ndim and not highs.ndim
     if scalar and dim is None:
         raise ArgumentError("dim must be given when low and high are numbers, e.g. box(-1, 1, dim=2)")
-    if dim is not None and (isinstance(dim, bool) or int(dim) != dim or dim < 1):
-        raise ArgumentError(f"dim must be a positive integer, got {dim!r}")
-    shape = (int(dim),) if scalar and dim is not None else np.broadcast_shapes(np.shape(low), np.shape(high))
-    lower, upper = (
-        _vector(np.array(np.broadcast_to(_plain(v), shape), dtype=np.float64), n)[0] for v, n in ((low, "low"), (high, "high"))
-    )
+    dim = None if dim is None else integer(dim, "dim")
+    if lows.shape != highs.shape and lows.ndim and highs.ndim:
+        raise ArgumentError(f"low and high must have one shape, or be numbers, got shapes {lows.shape} and {highs.shape}")
+    shape = (dim,) if scalar and dim is not None else lows.shape or highs.shape
+    lower, upper = (np.broadcast_to(v, shape).reshape(-1).copy() for v in (lows, highs))
     if dim is not None and len(lower) != dim:
         raise ArgumentError(f"dim must agree with low and high, got dim={dim} for {len(lower)} coordinates")
     if not (lower < upper).all():
@@ -183,10 +200,6 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
         raise ArgumentError(f"low must be below high in every coordinate, got [{lower[k]:g}, {upper[k]:g}] in coordinate {k}")
     size = len(lower)
     return Domain("box", (_box_chart(lower, upper, np.eye(size), np.zeros(size)),), shape)
-
-
-def _plain(value: Any) -> Any:
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
 def segment(a: Any, b: Any) -> Domain:
@@ -218,10 +231,10 @@ def polyline(points: Any) -> Domain:
         >>> polyline([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]]).to_input([[1.5]])
         array([[1., 1.]])
     """
-    points = list(points)
-    if len(points) < 2:
-        raise ArgumentError(f"points must hold at least 2 inputs, got {len(points)}")
-    return _polyline(points, "polyline")
+    inputs = list(points) if isinstance(points, Iterable) else [points]
+    if len(inputs) < 2:
+        raise ArgumentError(f"points must hold at least 2 inputs, got {len(inputs)}")
+    return _polyline(inputs, "polyline")
 
 
 def _polyline(points: list[Any], kind: str) -> Domain:
@@ -259,7 +272,7 @@ def slice2d(origin: Any, u: Any, v: Any, extent: float = 1.0) -> Domain:
     (o, shape), (first, shape_u), (second, shape_v) = (_vector(w, n) for w, n in ((origin, "origin"), (u, "u"), (v, "v")))
     if not shape == shape_u == shape_v:
         raise ArgumentError(f"origin, u and v must have one shape, got {shape}, {shape_u} and {shape_v}")
-    if not (np.isfinite(extent) and extent > 0):
+    if not 0 < number(extent, "extent") < np.inf:
         raise ArgumentError(f"extent must be positive and finite, got {extent!r}")
     if len(o) < 2 or np.linalg.matrix_rank(np.stack([first, second])) < 2:
         raise ArgumentError("u and v must be linearly independent; they span no plane")
@@ -280,7 +293,7 @@ def polygon(vertices: Any) -> Domain:
         >>> polygon([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]).volume
         2.0
     """
-    corners = as_float64(np.asarray(_plain(vertices), dtype=np.float64), "vertices", ndim=2).numpy()
+    corners = _numbers(vertices, "vertices", ndim=2)
     if len(corners) < 3 or corners.shape[1] != 2:
         raise ArgumentError(f"vertices must have shape (k, 2) with k ≥ 3, got {corners.shape}")
     edges = np.roll(corners, -1, axis=0) - corners

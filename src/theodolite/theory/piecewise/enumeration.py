@@ -54,7 +54,7 @@ class Task:
     def errors(self) -> dict[int, Array]:
         """Error bounds of the switches, by step; likely errors where nothing is certified and the bounds are useless."""
         bounds = error_bounds(self.program, self.chart)
-        if self.certify == "none" and max((float(b.max(initial=0.0)) for b in bounds.values()), default=0.0) > COARSE:
+        if self.certify == "none" and any(bounds[i].max(initial=0.0) > COARSE for i in self.program.nonlinear):
             return likely_errors(self.program, self.chart, bounds)
         return bounds
 
@@ -134,6 +134,8 @@ class Found:
     @classmethod
     def join(cls, batches: list[Found]) -> Found:
         """One batch of several."""
+        if len(batches) == 1:
+            return batches[0]
         return cls(
             Cells.join([b.cells for b in batches]),
             np.concatenate([b.bits for b in batches]),
@@ -161,13 +163,31 @@ def unpack_patterns(program: Program, bits: Array, stop: int | None = None) -> A
 
 def enumerate_cells(task: Task, frame: Frame | None = None) -> Iterator[Found]:
     """All finished cells below ``frame``, batch by batch."""
-    stack = [frame or task.first()]
+    stack = [frame] if frame else list(reversed(list(_carried(task).slices())))
     while stack:
         after = advance(task, stack.pop())
         if isinstance(after, Found):
             yield after
         else:
             stack.extend(reversed(list(after.slices())))
+
+
+def _carried(task: Task) -> Frame:
+    """The frame to begin with, or what compiled code makes of it in one go: for chains of ReLU layers, up to one slice."""
+    first, layers = task.first(), task.program.relu_layers
+    if len(layers[1]) < 2 or task.chart.dim > 2 or task.certify == "exact":
+        return first
+    from theodolite.theory.piecewise import chains
+
+    errors = np.concatenate([task.errors[2 * i + 1] for i in range(len(layers[1]) - 1)])
+    c = first.cells
+    arrays = (c.points, c.starts, c.facets, c.labels, c.facet_starts, c.masks)
+    shape, certified = (0,) * task.chart.dim, task.certify != "none"
+    done, parts, *state = chains.carry(shape, arrays, task.chart.start, chains.Layers(*layers, errors), certified, (SLICE, BLOCK))
+    if not done:
+        return first
+    maps, parents, sides, bits = state
+    return Frame(2 * done, Cells(*parts), {2 * done - 1: maps}, bits, parents, sides)
 
 
 def advance(task: Task, frame: Frame) -> Frame | Found:

@@ -21,8 +21,7 @@ def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:
     (Higham, Accuracy and Stability of Numerical Algorithms, §3.5), whatever the order of summation. Twice that is used, which
     covers the evaluation at a point. Index ``len(program.steps)`` holds the bound for the output.
     """
-    size = np.append(np.abs(chart.corners).max(axis=0), 1.0)  # |t_i| ≤ size_i, constant last
-    values = {0: size @ np.abs(chart.start[0])}
+    values = {0: chart.magnitudes}
     roundings = {0: chart.dim + 2}
     bounds = {}
     for i, step in enumerate(program.steps):
@@ -54,14 +53,14 @@ def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> d
     points = np.concatenate([chart.corners, chart.corners.mean(axis=0, keepdims=True)])
     bits = program.patterns(points @ chart.embedding.T + chart.origin).astype(np.uint8)
     start = np.repeat(chart.start, len(points), axis=0)
-    errors = {0: (UNIT * np.tensordot(np.abs(start), size, axes=(1, 0))) ** 2}  # (S, n), in squares
+    errors = {0: (UNIT * size @ np.abs(start)) ** 2}  # (S, n), in squares
     found = {}
     for i, step, values in program.affine_values(start, bits):
         if isinstance(step, Affine):
             terms = np.broadcast_to(np.abs(step.bias), (len(points), step.size))
             squares = np.zeros((len(points), step.size))
             for source, weight in zip(step.sources, step.weights, strict=True):
-                magnitude = np.tensordot(np.abs(values[source]), size, axes=(1, 0))
+                magnitude = size @ np.abs(values[source])
                 if weight is None:
                     terms, squares = terms + magnitude, squares + errors[source]
                 else:
@@ -70,7 +69,7 @@ def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> d
                     squares = squares + (power @ errors[source].T).T
             errors[i + 1] = squares + (step.fan_in + 1) * (UNIT * terms) ** 2
             continue
-        squares, magnitude = errors[step.source], np.tensordot(np.abs(values[step.source]), size, axes=(1, 0))
+        squares, magnitude = errors[step.source], size @ np.abs(values[step.source])
         here = np.sqrt(squares) + UNIT * (chart.dim + 2) * magnitude
         if isinstance(step, Switching):
             likely = (here[:, :, None] + UNIT * np.abs(step.knots)).reshape(len(points), -1)

@@ -23,10 +23,13 @@ __all__ = ["FacetTable"]
 #: Points that are evaluated at a time over ℚ.
 BATCH = 256
 
+#: Labels of the ends of a piece of a path.
+LOWER, UPPER = -1, -2
+
 
 @dataclass(frozen=True, eq=False)
 class FacetTable:
-    """Half-spaces a·x + c of the regions' facets inside the domain.
+    """Half-spaces a·x + c of the regions' facets inside the domain, the corners of a path included.
 
     Attributes:
         regions: the partition.
@@ -57,22 +60,28 @@ class FacetTable:
                 appears twice); otherwise each hyperplane stands once, as the deep network computes it.
         """
         cells = regions.cells
-        inner = np.flatnonzero(cells.labels >= 0)
+        owners = np.repeat(np.arange(regions.count), np.diff(cells.facet_starts))
+        corner = _corners(regions, owners)
+        inner = np.flatnonzero((cells.labels >= 0) | (corner >= 0))
         if not regions.has_vertices:
             kept = np.concatenate([np.asarray(regions._needed(i), int) + cells.facet_starts[i] for i in range(regions.count)])
             inner = np.intersect1d(inner, kept)
-        owner = np.repeat(np.arange(regions.count), np.diff(cells.facet_starts))[inner]
+        owner, corner = owners[inner], corner[inner]
         raw = cells.facets[inner, : regions.dim + 1]
         facing = regions._oriented[inner]
         above = np.where((facing == -raw).all(axis=1) & (raw != 0).any(axis=1), 1, -1)  # a·x + c ≥ 0 inside
         # a maximum's facet is stored as winner minus loser by its winner, and the other way round across it
         column, partner = cells.labels[inner] % PAIR, cells.labels[inner] // PAIR - 1
         swap = (partner >= 0) & (partner < column)
+        # a corner of a path is the upper end of one piece and the lower end of the next
+        swap[corner >= 0] = cells.labels[inner][corner >= 0] == UPPER
         base = np.where(swap[:, None], -raw, raw)
         above = np.where(swap, -above, above)
         chosen = np.where(above[:, None] > 0, -base, base) if oriented else base
         first, second = np.where(swap, partner, column), np.where(swap, column, partner)
-        key = np.concatenate([chosen + 0.0, first[:, None], second[:, None], regions.charts[owner][:, None]], axis=1)
+        first[corner >= 0], second[corner >= 0] = -1, -1
+        chart = np.where(corner >= 0, -1 - corner, regions.charts[owner])
+        key = np.concatenate([chosen + 0.0, first[:, None], second[:, None], chart[:, None]], axis=1)
         _, source, row = np.unique(key, axis=0, return_index=True, return_inverse=True)
         row = row.reshape(-1)
         turned = np.where((chosen[source] == raw[source]).all(axis=1), 1, -1)
@@ -109,7 +118,8 @@ class FacetTable:
     def names(self) -> list[str]:
         """What each half-space is, in words."""
         labels = self.regions.cells.labels[self.sources]
-        return [self.regions.program.column_name(int(label % PAIR)) for label in labels]
+        name = self.regions.program.column_name
+        return [name(int(label % PAIR)) if label >= 0 else "a corner of the path" for label in labels]
 
     # exact arithmetic --------------------------------------------------------------------------------------------------------
 
@@ -135,10 +145,10 @@ class FacetTable:
     def _row_errors(self) -> Array:
         """Bounds on the errors of the half-spaces' values on the domain, (h,)."""
         program = self.regions.program
-        columns = self.regions.cells.labels[self.sources] % PAIR
+        labels = self.regions.cells.labels[self.sources]
         bounds = [error_bounds(program, chart.chart) for chart in self._charts()]
-        table = [np.concatenate([found[i] for i in program.nonlinear]) for found in bounds]
-        return np.asarray(np.max(table, axis=0)[columns])
+        table = [np.concatenate([*(found[i] for i in program.nonlinear), np.zeros(1)]) for found in bounds]
+        return np.asarray(np.max(table, axis=0)[np.where(labels >= 0, labels % PAIR, -1)])  # a corner t − k has no error
 
     def _region_maps(self, i: int) -> Any:
         return self._charts()[self.regions.charts[i]].maps(self.regions.patterns[i].astype(np.uint8))
@@ -205,11 +215,18 @@ class FacetTable:
             violated = selector(self.required > 0) @ below + selector(self.required < 0) @ above
         else:
             violated = selector(self.required != 0) @ above
-        charts = np.array([self._chart_of(point) for point in points])
-        good = (violated == 0) & (self.regions.charts[:, None] == charts)
+        good = violated == 0
         if mode == "exact":
             good &= np.cumsum(good, axis=0) == 1
         return np.asarray(good)
+
+
+def _corners(regions: Regions, owners: Array) -> Array:
+    """For every facet of the regions, the inner corner k of a path that it is, t = k; −1 where it is none."""
+    last = 0 if regions.domain is None else len(regions.domain.charts) - 1
+    charts, labels = regions.charts[owners], regions.cells.labels
+    lower, upper = (labels == LOWER) & (charts > 0), (labels == UPPER) & (charts < last)
+    return np.where(lower, charts, np.where(upper, charts + 1, -1))
 
 
 def _homogeneous(point: Sequence[Fraction]) -> tuple[int, ...]:
@@ -219,6 +236,8 @@ def _homogeneous(point: Sequence[Fraction]) -> tuple[int, ...]:
 
 
 def _fractions(point: Sequence[Any], dim: int) -> list[Fraction]:
+    if not hasattr(point, "__len__"):
+        raise ArgumentError(f"points must have shape (N, {dim}), a list of points, got the number {point!r} for a point")
     values = [
         Fraction(int(x.p), int(x.q)) if hasattr(x, "p") else Fraction(x) if isinstance(x, (int, Fraction)) else Fraction(float(x))
         for x in point

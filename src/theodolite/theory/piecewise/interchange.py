@@ -153,15 +153,14 @@ class OnnxNetwork(nn.Module):
         graph = model.graph
         self.constants: dict[str, Tensor] = {}
         for k, item in enumerate(graph.initializer):
-            tensor = torch.from_numpy(np.array(onnx.numpy_helper.to_array(item)))
-            tensor = tensor.double() if tensor.is_floating_point() else tensor
+            tensor = _constant(item)
             self.register_buffer(f"constant{k}", tensor)
             self.constants[item.name] = tensor
         self.nodes: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = []
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
             if node.op_type == "Constant" and set(attributes) == {"value"}:
-                self.constants[node.output[0]] = torch.from_numpy(np.array(onnx.numpy_helper.to_array(attributes["value"])))
+                self.constants[node.output[0]] = _constant(attributes["value"])
                 continue
             self._check(node, attributes)
             self.nodes.append((node.op_type, tuple(node.input), tuple(node.output), attributes))
@@ -197,14 +196,22 @@ class OnnxNetwork(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the graph in float64."""
-        values: dict[str, Any] = {**self.constants, self.input: x, "": None}
+        """Run the graph in float64, whatever the type of ``x``."""
+        values: dict[str, Any] = {**self.constants, self.input: x.double(), "": None}
         for operation, inputs, outputs, attributes in self.nodes:
             arguments = [values[name] for name in inputs]
             while arguments and arguments[-1] is None:
                 arguments.pop()
             values[outputs[0]] = _OPERATIONS[operation](*arguments, **attributes)
         return values[self.output]
+
+
+def _constant(item: Any) -> Tensor:
+    """A tensor of an ONNX graph; floats are widened to float64."""
+    import onnx
+
+    tensor = torch.from_numpy(np.array(onnx.numpy_helper.to_array(item)))
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def from_onnx(path: str | Path) -> OnnxNetwork:

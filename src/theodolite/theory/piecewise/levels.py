@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from theodolite.core.errors import UnsupportedError
+from theodolite.theory.piecewise.arguments import number
 from theodolite.theory.piecewise.program import Array
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def level_set(regions: Regions, value: float) -> Array:
         raise UnsupportedError(
             f"a level set needs one output, got {regions.maps.shape[2]}; enumerate with output=k, or use decision_boundary()"
         )
+    value = number(value, "value")
     maps = regions.maps[:, :, 0].copy()
     maps[:, -1] -= value
     tolerance = float(regions._map_tolerance[0]) + 2.0**-52 * abs(value)

@@ -12,6 +12,7 @@ import math
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.lens.frozen import frozen
@@ -56,7 +57,7 @@ def lower(model: nn.Module, input_shape: tuple[int, ...], output: int | None = N
     return Program((*program.steps, last), input_shape, (1,))
 
 
-def _check_weights(model: nn.Module) -> None:
+def _check_weights(model: nn.Module, prefix: str = "") -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         # the sum is finite unless an entry is not, or it overflows: then the entries decide
         if (
@@ -64,20 +65,28 @@ def _check_weights(model: nn.Module) -> None:
             and not math.isfinite(tensor.detach().sum().item())
             and not bool(torch.isfinite(tensor).all())
         ):
-            raise _not_finite(name)
+            raise ArgumentError(
+                f"weights must be finite, got NaN or infinity in {prefix + name!r}; look for a diverged training run before "
+                "counting regions"
+            )
 
 
-def _not_finite(name: str) -> ArgumentError:
-    return ArgumentError(
-        f"weights must be finite, got NaN or infinity in {name!r}; look for a diverged training run before counting regions"
-    )
+def _views(tensors: list[torch.Tensor]) -> list[Array]:
+    """Tensors as float64 arrays, views of one copy: copied and looked through for NaN once, however many layers there are.
 
-
-def _finite_array(tensor: torch.Tensor, name: str) -> Array:
-    array = as_array(tensor)
-    if not math.isfinite(array.sum()) and not np.isfinite(array).all():
-        raise _not_finite(name)
-    return array
+    Raises:
+        ValueError: an entry is not finite.
+    """
+    flat = np.concatenate([np.zeros(0), *(t.double().numpy(force=True).reshape(-1) for t in tensors)])
+    # the sum is finite unless an entry is not, or it overflows: then the entries decide
+    if not math.isfinite(flat.sum()) and not np.isfinite(flat).all():
+        raise ValueError("not finite")
+    views, at = [], 0
+    for tensor in tensors:
+        size = tensor.numel()
+        views.append(flat[at : at + size].reshape(tensor.shape))
+        at += size
+    return views
 
 
 def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> list[Step] | None:
@@ -90,17 +99,27 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> list[Step] | None:
         return None
     if not modules or model._forward_hooks or model._forward_pre_hooks:
         return None
-    size = input_shape[0]
+    return _chain_steps(modules, input_shape[0])
+
+
+def _chain_steps(modules: list[tuple[str, nn.Module]], size: int) -> list[Step]:
+    linear = [module for _, module in modules if isinstance(module, nn.Linear)]
+    try:
+        arrays = iter(_views([t for module in linear for t in (module.weight, module.bias) if t is not None]))
+    except ValueError:
+        for name, module in modules:
+            _check_weights(module, f"{name}." if name else "")
+        raise
     steps: list[Step] = []
     for name, module in modules:
         if isinstance(module, nn.Linear):
-            if module.in_features != size:
+            weight = next(arrays)
+            if weight.shape[1] != size:
                 raise ArgumentError(
-                    f"the domain must have as many coordinates as layer {name!r} takes: {module.in_features}, got {size}"
+                    f"the domain must have as many coordinates as layer {name!r} takes: {weight.shape[1]}, got {size}"
                 )
-            size = module.out_features
-            bias = np.zeros(size) if module.bias is None else _finite_array(module.bias, f"{name}.bias".lstrip("."))
-            weight = _finite_array(module.weight, f"{name}.weight".lstrip("."))
+            size = len(weight)
+            bias = np.zeros(size) if module.bias is None else next(arrays)
             steps.append(Affine((len(steps),), (weight,), bias, name))
         else:
             steps.append(switching(len(steps), size, RELU, name))
@@ -108,6 +127,12 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> list[Step] | None:
 
 
 def _from_graph(model: nn.Module, input_shape: tuple[int, ...]) -> Program:
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise UnsupportedError(
+                f"{type(module).__name__} {name!r} keeps no running statistics and divides by those of the batch, which is not "
+                "piecewise linear; give it track_running_stats=True"
+            )
     with frozen(model):
         graph, shape = _traced(model, input_shape)
         if len(graph.outputs) != 1:
@@ -138,7 +163,7 @@ def _traced(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[Graph, tupl
             continue
         try:
             return trace(model, torch.zeros(shape, dtype=like.dtype, device=like.device), fuse=False), shape
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
             failure = failure or error
     raise ArgumentError(
         f"the domain's inputs have shape {input_shape}, which the model does not accept; give the domain inputs of the model's "

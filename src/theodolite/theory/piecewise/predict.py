@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import comb
 
 from theodolite.core.errors import ArgumentError
+from theodolite.theory.piecewise.arguments import integer
 
 __all__ = [
     "RegionBounds",
@@ -74,12 +75,10 @@ def count_bounds(widths: Sequence[int], dim: int) -> RegionBounds:
 
 
 def _checked(widths: Sequence[int], dim: int) -> tuple[int, ...]:
-    sizes = tuple(int(n) for n in widths)
-    if not sizes or any(n < 1 for n in sizes) or any(int(n) != n for n in widths):
-        raise ArgumentError(f"widths must be positive integers, one per hidden layer, got {widths!r}")
-    if isinstance(dim, bool) or int(dim) != dim or dim < 1:
-        raise ArgumentError(f"dim must be a positive integer, got {dim!r}")
-    return sizes
+    if not isinstance(widths, Iterable) or not (given := list(widths)):
+        raise ArgumentError(f"widths must be a sequence of positive integers, one per hidden layer, got {widths!r}")
+    integer(dim, "dim")
+    return tuple(integer(n, "each of widths") for n in given)
 
 
 def zaslavsky(n: int, dim: int) -> int:
@@ -95,6 +94,7 @@ def zaslavsky(n: int, dim: int) -> int:
         >>> [zaslavsky(n, 2) for n in (5, 10, 20)]
         [16, 56, 211]
     """
+    n, dim = integer(n, "n", least=0), integer(dim, "dim", least=0)
     return sum(comb(n, j) for j in range(dim + 1))
 
 
@@ -200,6 +200,5 @@ def hanin_rolnick(neurons: int, dim: int) -> float:
         >>> hanin_rolnick(32, 2)
         512.0
     """
-    if neurons < 1 or dim < 1:
-        raise ArgumentError(f"neurons and dim must be positive, got {neurons!r} and {dim!r}")
+    neurons, dim = integer(neurons, "neurons"), integer(dim, "dim")
     return float(neurons) ** dim / math.factorial(dim)

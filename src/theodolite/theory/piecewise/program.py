@@ -151,6 +151,8 @@ class Switching:
 
     def row_magnitudes(self, value: Array) -> Array:
         """Bounds of the magnitudes of `rows`, (n·K,)."""
+        if self.is_relu:
+            return value
         return np.asarray((value[:, None] + np.abs(self.knots)).reshape(-1))
 
     def bits(self, value: Array) -> Array:
@@ -257,6 +259,24 @@ class Program:
             for source in step.sources if isinstance(step, Affine) else (step.source,):
                 use[source] = max(use.get(source, -1), i)
         return use
+
+    @cached_property
+    def relu_layers(self) -> tuple[Array, Array]:
+        """The chain of dense ReLU layers that the program begins with, for compiled code; nothing later reads inside it.
+
+        Returns:
+            W_1, b_1, W_2, b_2, … one after the other, and the sizes (n_0, n_1, …, n_L).
+        """
+        parts, sizes = [], [self.input_size]
+        for i in range(0, len(self.steps) - 1, 2):
+            layer, relu = self.steps[i], self.steps[i + 1]
+            if not (isinstance(layer, Affine) and layer.is_dense and isinstance(relu, Switching) and relu.is_relu):
+                break
+            if layer.sources != (i,) or relu.source != i + 1 or (self.last_use.get(i), self.last_use.get(i + 1)) != (i, i + 1):
+                break
+            parts += [layer.weights[0].reshape(-1), layer.bias]
+            sizes.append(layer.size)
+        return np.concatenate(parts) if parts else np.zeros(0), np.array(sizes)
 
     def column_name(self, column: int) -> str:
         """Which switch a pattern column is, in words."""

@@ -14,7 +14,8 @@ from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError, NumericalError, UnsupportedError
 from theodolite.theory.piecewise.adjacency import PatternIndex, containing, facet_neighbours, same_maps
 from theodolite.theory.piecewise.analysis import extreme, integral, lipschitz, variance
-from theodolite.theory.piecewise.cells import Cells
+from theodolite.theory.piecewise.arguments import integer
+from theodolite.theory.piecewise.cells import Cells, label_columns
 from theodolite.theory.piecewise.domains import Domain
 from theodolite.theory.piecewise.enumeration import unpack_patterns
 from theodolite.theory.piecewise.errors import error_bounds
@@ -161,9 +162,9 @@ class Regions:
         Returns:
             H (F, d) and c (F,).
         """
-        if not -self.count <= i < self.count:
+        if integer(i, "i", least=-self.count) >= self.count:
             raise ArgumentError(f"i must be below the number of regions {self.count}, got {i}")
-        i = i % self.count
+        i = int(i) % self.count
         rows = self._oriented[self.cells.facet_starts[i] : self.cells.facet_starts[i + 1]]
         if not self.has_vertices:
             rows = rows[self._needed(i)]
@@ -171,15 +172,20 @@ class Regions:
 
     @cached_property
     def _oriented(self) -> Array:
-        """Facet rows (F, d + 1), ≤ 0 inside."""
+        """Facet rows (F, d + 1), ≤ 0 inside.
+
+        The patterns tell the sides, which for a region thinner than float64 resolves no point would: a switch that is on is
+        positive inside, and so are a domain's facets and winners minus losers as they stand.
+        """
         rows = self.cells.facets[:, : self.dim + 1]
         if not self.has_vertices:
             return rows
-        centres = np.add.reduceat(self.cells.points[:, :-1], self.cells.starts[:-1], axis=0)
-        centres /= np.diff(self.cells.starts)[:, None]
         owner = np.repeat(np.arange(self.count), np.diff(self.cells.facet_starts))
-        values = (rows[:, :-1] * centres[owner]).sum(axis=1) + rows[:, -1]
-        return np.where(values[:, None] > 0, -rows, rows)
+        column, partner = label_columns(self.cells.labels)
+        single = np.flatnonzero((column >= 0) & (partner < 0))
+        positive = np.ones(len(rows), dtype=bool)
+        positive[single] = self.patterns[owner[single], column[single]]
+        return np.where(positive[:, None], -rows, rows)
 
     def _needed(self, i: int) -> list[int]:
         """Facets among the kept half-spaces of a region found by linear programming."""
@@ -322,7 +328,7 @@ class Regions:
         from theodolite.theory.piecewise.levels import level_set
 
         self._need_all("a level set")
-        return level_set(self, float(value))
+        return level_set(self, value)
 
     def decision_boundary(self) -> Array:
         """Where the decision changes: f = 0 for one output, a tie of the two largest outputs for several.
