@@ -19,9 +19,10 @@ __all__ = ["LossHessian", "OutputHessian", "TangentOperator", "half_squared_erro
 
 def half_squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """L = ½ ‖f − y‖², summed over samples and outputs: the loss for which the tangent kernel's theory is stated."""
-    if outputs.numel() != targets.numel():
+    fits = outputs.numel() == targets.numel()
+    if not fits or (min(targets.ndim, outputs.ndim) > 1 and targets.shape[0] != outputs.shape[0]):
         raise ArgumentError(
-            f"y must have as many entries as the outputs {tuple(outputs.shape)}, got shape {tuple(targets.shape)}"
+            f"y must have as many entries as the outputs {tuple(outputs.shape)}, row by row, got shape {tuple(targets.shape)}"
         )
     return 0.5 * (outputs.reshape(-1) - targets.reshape(-1)).square().sum()
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -98,8 +99,6 @@ class FunctionalModel:
             out = functional_call(self.model, values, x)
         except RuntimeError as error:
             text = str(error)
-            if "in-place" in text or "inplace" in text:
-                raise UnsupportedError(f"the model uses an in-place operation that autograd cannot follow: {text}") from error
             if "dtype" in text and self.dtype != torch.get_default_dtype():
                 raise UnsupportedError(
                     f"the model makes tensors of a fixed precision in its forward and cannot run in {self.dtype} ({text}); pass "
@@ -142,9 +141,26 @@ class FunctionalModel:
     @staticmethod
     @contextlib.contextmanager
     def evaluation() -> Iterator[None]:
-        """Gradients on whatever the caller's mode, and the global random state restored afterwards."""
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            yield
+        """Gradients on whatever the caller's mode, and the global random state restored afterwards.
+
+        Attention runs by its formula: the fused kernels have no second derivative.
+
+        Raises:
+            UnsupportedError: an operation in place that autograd cannot follow, in the forward or in the backward pass.
+        """
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.random.fork_rng(devices=[]),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
+            try:
+                yield
+            except RuntimeError as error:
+                text = str(error)
+                if "in-place" in text or "inplace" in text:
+                    raise UnsupportedError(f"the model uses an in-place operation that autograd cannot follow: {text}") from error
+                raise
 
 
 def refuse_coupled(model: nn.Module) -> None:

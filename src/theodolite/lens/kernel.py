@@ -7,6 +7,8 @@ gradient of a linear layer's weight at one sample is an outer product G ⊗ A of
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import os
 from typing import Any
 
@@ -56,7 +58,8 @@ def tangent_kernel(
 
     Raises:
         ArgumentError: no trainable parameter, NaN, several devices, or a result beyond the memory.
-        UnsupportedError: samples coupled within the batch (batch normalisation in training mode), or a random output.
+        UnsupportedError: samples coupled within the batch (batch normalisation in training mode), a random output, or an operation
+            in place that autograd cannot follow.
 
     Cost: one forward and K backward passes, and Σ_layers 2N²(i + K²o) operations.
 
@@ -67,13 +70,12 @@ def tangent_kernel(
         >>> tangent_kernel(layer, torch.tensor([[1.0, 2.0]]))  # x·x + 1
         tensor([[[[6.]]]], dtype=torch.float64)
     """
-    net = FunctionalModel(model, dtype, parameters)
-    first = as_inputs(x1, "x1", dtype, net.device)
-    second = first if x2 is None else as_inputs(x2, "x2", dtype, net.device)
-    symmetric = x2 is None or x2 is x1
-    if isinstance(outputs, str) and outputs not in ("full", "trace", "sum"):
-        raise ArgumentError(f"outputs must be 'full', 'trace', 'sum' or the index of an output, got {outputs!r}")
-    with net.evaluation():
+    outputs = _chosen_outputs(outputs)
+    with FunctionalModel.evaluation():
+        net = FunctionalModel(model, dtype, parameters)
+        first = as_inputs(x1, "x1", dtype, net.device)
+        second = first if x2 is None else as_inputs(x2, "x2", dtype, net.device)
+        symmetric = x2 is None or x2 is x1
         plan = Plan.probe(net, first if first[0].shape[0] > 1 else second)
         if not isinstance(outputs, str) and not 0 <= outputs < plan.width:
             raise ArgumentError(f"outputs must be an index in 0..{plan.width - 1} of the model's outputs, got {outputs}")
@@ -84,6 +86,16 @@ def tangent_kernel(
             "the tangent kernel has non-finite entries: a derivative of the model overflows or is undefined there"
         )
     return as_given(result, *(x1 if isinstance(x1, tuple) else (x1,)))
+
+
+def _chosen_outputs(outputs: Any) -> str | int:
+    """``outputs`` as a word or a plain int."""
+    if isinstance(outputs, str) and outputs in ("full", "trace", "sum"):
+        return outputs
+    if not isinstance(outputs, (str, bool)):
+        with contextlib.suppress(TypeError):
+            return operator.index(outputs)
+    raise ArgumentError(f"outputs must be 'full', 'trace', 'sum' or the index of an output, got {outputs!r}")
 
 
 class _Job:

@@ -123,6 +123,8 @@ def test_peak_and_tail_on_digits():
         (lambda f, y: random_features(f, 2.5), "count"),
         (lambda f, y: random_features(f, 5, kind="reluu"), "did you mean 'relu'"),
         (lambda f, y: random_features(f, 5, scale=0), "scale"),
+        (lambda f, y: random_features(f, 5, generator=np.random.default_rng(0)), "generator"),
+        (lambda f, y: random_features(f, 5, generator="a"), "generator"),
     ],
 )
 def test_bad_input(call, message):

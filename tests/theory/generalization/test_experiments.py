@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from theodolite.core.claim import CLAIMS
+from theodolite.core.errors import ArgumentError
 from theodolite.core.record import Record
 from theodolite.theory.generalization import claims, figures
 from theodolite.theory.generalization.experiments import (
@@ -53,6 +54,35 @@ def test_runs_verifies_and_draws(experiment, tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 2000
     again = experiment.with_settings("small", **SMALL[experiment]).run()
     assert again.data.identical(record.data)
+
+
+def test_ratios_in_any_order_and_of_one_width_are_all_measured():
+    settings = {"samples": 20, "seeds": 1, "test_samples": 40, "kinds": ("cosine",), "label_noise": (0.0,), "ridges": (0.0,)}
+    mixed = DoubleDescentFeatures(ratios=(2.0, 0.975, 1.0, 0.5), **settings).run().data  # 0.975 · 20 rounds to 20
+    sorted_ = DoubleDescentFeatures(ratios=(0.5, 1.0, 2.0), **settings).run().data
+    for name in ("train_mse", "test_mse", "test_error", "norm", "rank"):
+        assert np.isfinite(mixed[name]).all()
+        np.testing.assert_allclose(mixed[name].sel(ratio=[0.5, 1.0, 2.0]), sorted_[name], rtol=1e-6, atol=1e-12)
+        np.testing.assert_array_equal(mixed[name].sel(ratio=0.975), mixed[name].sel(ratio=1.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"ratios": (0.0, 1.0)}, "ratios N/n must be positive"), ({"label_noise": (1.5,)}, r"must lie in \[0, 1\]")],
+)
+def test_settings_out_of_range_are_named(change, word):
+    with pytest.raises(ArgumentError, match=word):
+        DoubleDescentFeatures.with_settings("small", samples=20, seeds=1, test_samples=20, **change).run()
+
+
+def test_kinds_of_features_are_told_apart_where_their_curves_coincide():
+    record = DoubleDescentFeatures.with_settings("small", samples=40, seeds=1, test_samples=60).run()
+    for panel in figures.double_descent_features(record).axes[:2]:
+        curves = [line for line in panel.lines if not line.get_label().startswith("_")]
+        assert len(curves) == record.data.sizes["kind"] > 1
+        assert len({line.get_linestyle() for line in curves}) == len(curves)
+        widths = [line.get_linewidth() for line in curves]
+        assert widths[0] > max(widths[1:])  # the lowest one shows beside those over it
 
 
 def test_implicit_bias_claims_hold():

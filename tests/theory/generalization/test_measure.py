@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import theodolite as td
+from theodolite.core.errors import ArgumentError
 from theodolite.theory.generalization import (
     angle_to,
     distance_from_init,
@@ -134,6 +135,8 @@ def test_bad_input():
         norms(net, nn.Linear(2, 2))
     with pytest.raises(td.ArgumentError, match="no parameters"):
         norms(nn.ReLU())
+    with pytest.raises(ArgumentError, match="Module"):
+        norms(np.ones((2, 2)))
     with pytest.raises(td.ArgumentError, match="p must be at least 1"):
         path_norm(nn.Linear(2, 1), torch.zeros(1, 2), p=0.5)
     with pytest.raises(td.ArgumentError, match="direction must not be zero"):

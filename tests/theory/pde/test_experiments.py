@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from theodolite.core.claim import CLAIMS
+from theodolite.core.errors import UnknownNameError
 from theodolite.core.experiment import EXPERIMENTS
 from theodolite.core.record import Record, provenance
 from theodolite.theory.pde import claims, experiments, figures
@@ -122,3 +123,9 @@ def test_settings_are_frozen_and_hashed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         experiment.R = 2.0
     assert experiment.key != EXPERIMENTS["pde.rfm_fit"](R=2.0).key
+
+
+@pytest.mark.parametrize("settings", [{"function": "helmholz"}, {"activation": "tanhh"}])
+def test_misspelt_settings_are_named(settings):
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        EXPERIMENTS["pde.rfm_fit"].with_settings("small", **settings).run()

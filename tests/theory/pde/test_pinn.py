@@ -47,7 +47,8 @@ def test_one_adam_step_is_torchs_adam_step():
         other.losses().sum().backward()
         other.optimizer.step()
     for a, b in zip(net.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-14)
+        # Adam divides by |g| + 1e-8: rounding of 1e-16 in a small gradient may be 1e-11 in a step of 1e-3
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
 def test_networks_side_by_side_are_trained_independently():
@@ -57,8 +58,8 @@ def test_networks_side_by_side_are_trained_independently():
     together = PINN(problem, nets, functools.partial(torch.optim.Adam, lr=1e-2), points=12).train(5, when=every(5))
     single = PINN(problem, alone, functools.partial(torch.optim.Adam, lr=1e-2), points=12).train(5, when=every(5))
     for a, b in zip(nets[1].parameters(), alone.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(together.loss.isel(network=1), single.loss, rtol=1e-9)
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)  # steps of 1e-2, see above
+    np.testing.assert_allclose(together.loss.isel(network=1), single.loss, rtol=1e-7)
     np.testing.assert_array_equal(together.epsilon_rank.isel(network=1), single.epsilon_rank)
     assert together.sizes["network"] == 3
 
@@ -130,6 +131,12 @@ def test_float32_networks_stay_float32():
 def test_divergence_is_an_error():
     with pytest.raises(NumericalError, match="lower the learning rate"):
         PINN(poisson_1d(), net_for(), functools.partial(torch.optim.SGD, lr=1e150), points=8).train(5, when=[0])
+    broken = net_for()
+    pinn = PINN(poisson_1d(), broken, points=8)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    with pytest.raises(NumericalError, match="the loss is nan"):  # L-BFGS has no step of its own that could fail
+        pinn.train(0, lbfgs_steps=5)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +153,11 @@ def test_divergence_is_an_error():
         (lambda: PINN(poisson_1d(), net_for(), sampling="random"), "sampling must be"),
         (lambda: PINN(poisson_1d(), net_for(), points=[[2.0]]), "points must lie in the domain"),
         (lambda: PINN(poisson_1d(), net_for(), condition_weights=[1.0, 1.0]), "condition_weights must be"),
+        (lambda: PINN(poisson_1d(), net_for(), condition_weights=float("nan")), "condition_weights must be"),
+        (lambda: PINN(poisson_1d(), net_for().requires_grad_(False)), "trainable parameter"),
+        (lambda: PINN(None, net_for()), "problem must be a Problem"),
+        (lambda: PINN(poisson_1d(), net_for(), points=8).train(-1), "steps and lbfgs_steps"),
+        (lambda: PINN(poisson_1d(), net_for(), points=8).train(0, lbfgs_steps=-5), "steps and lbfgs_steps"),
         (lambda: PINN(poisson_1d(), [net_for(), net_for(seed=1)]).train(1, lbfgs_steps=5), "single network"),
         (
             lambda: PINN(Problem([(0, 1)], lambda u, x: torch.func.grad(u)(x), lambda x: x[:, 0], lambda x: x[:, 0]), net_for()),

@@ -58,6 +58,16 @@ def test_singular_kernels_leave_their_null_space_alone():
         assert np.allclose(test, projector @ (Y - F0), atol=1e-6)
 
 
+def test_a_kernel_in_float32_is_trained_no_finer_than_its_rounding():
+    low = ALL[:6, :3] @ ALL[:6, :3].T
+    rough = (low + 3e-8 * np.eye(6) * np.abs(low).max()).astype(np.float32)  # noise of one rounding lifts the null space
+    found = td.tangent.training_dynamics(rough, Y, t=np.inf, kernel_test=low)
+    projector = ALL[:6, :3] @ np.linalg.pinv(ALL[:6, :3])
+    assert np.allclose(found.train, projector @ Y, atol=1e-5)
+    skew = rough + np.triu(np.full((6, 6), 1e-7 * np.abs(low).max(), dtype=np.float32), 1)
+    assert np.allclose(td.tangent.training_dynamics(skew, Y, t=np.inf).train, projector @ Y, atol=1e-5)
+
+
 def test_small_eigenvalues_do_not_cancel():
     small = np.diag([1.0, 1e-12])
     found = td.tangent.training_dynamics(small, np.ones(2), kernel_test=np.array([[0.0, 1e-12]]), t=10.0)
@@ -148,11 +158,30 @@ def test_linearized_equals_jacobian_product():
     assert torch.allclose(linear(x), expected, rtol=1e-12)
 
 
+def test_linearized_attention_equals_its_jacobian_product_and_trains():
+    from theodolite.lens.kernel import parameter_jacobian
+
+    torch.manual_seed(2)
+    block = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, batch_first=True)
+    model = nn.Sequential(block, nn.Flatten(), nn.Linear(18, 2)).double()
+    linear, x = td.tangent.linearize(model), torch.randn(3, 3, 6, dtype=torch.float64)
+    move = [0.1 * torch.randn_like(p) for p in model.parameters()]
+    with torch.no_grad():
+        for p, m in zip(linear.model.parameters(), move, strict=True):
+            p += m
+    jacobian = parameter_jacobian(model, x)
+    assert torch.allclose(linear(x), model(x) + jacobian @ torch.cat([m.reshape(-1) for m in move]), rtol=1e-11)
+    gradient = torch.autograd.grad(linear(x).sum(), list(linear.model.parameters()))
+    assert torch.allclose(torch.cat([g.reshape(-1) for g in gradient]), jacobian.sum((0, 1)), rtol=1e-10, atol=1e-12)
+
+
 def test_regressor():
     from sklearn.model_selection import GridSearchCV
 
     x = rng.standard_normal((30, 4))
     y = np.sin(x).sum(1)
+    classes = np.eye(2, dtype=np.int64)[(y > 0).astype(int)]
+    assert np.allclose(td.tangent.kernel_regressor(depth=2).fit(x, classes).predict(x), classes, atol=1e-7)
     fitted = td.tangent.kernel_regressor(depth=2).fit(x, y)
     assert np.allclose(fitted.predict(x), y, atol=1e-7)
     k = td.tangent.infinite_kernels(x, depth=2, activation="relu", sigma_w2=2.0, sigma_b2=0.1).ntk
@@ -172,6 +201,12 @@ def test_errors():
         ({"t": 0.5, "method": "gd"}, "whole steps"),
         ({"t": 1.0, "method": "adam"}, "method"),
         ({"t": 1.0, "learning_rate": 0.0}, "learning_rate"),
+        ({"t": 1.0, "learning_rate": float("nan")}, "learning_rate"),
+        ({"t": []}, "t must be"),
+        ({"t": float("nan")}, "t must be"),
+        ({"t": 1.0, "f0_test": F0_TEST}, "kernel_test"),
+        ({"t": 1.0, "nngp_test": CROSS}, "nngp_train"),
+        ({"t": 1.0, "kernel_test": CROSS, "nngp_test_test": THETA[6:, 6:]}, "nngp_train"),
         ({"t": 1.0, "f0": Y[:5]}, "f0"),
         ({"t": 1.0, "kernel_test": CROSS.T}, "kernel_test"),
     ]:

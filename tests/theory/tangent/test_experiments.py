@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from theodolite.core.errors import ArgumentError
 from theodolite.core.registry import claims, experiment, experiments
 
 NAMES = (
@@ -106,3 +107,17 @@ def test_claims_can_fail(records):
     assert by_name["tangent.least_norm_interpolant"].check(data).word == "fails"
     data["at_origin"] = data["at_origin"] * 0
     assert by_name["tangent.prior_sample_at_the_origin"].check(data).word == "holds under"
+
+
+def test_a_spread_needs_two_seeds_and_a_slope_two_widths():
+    with pytest.raises(ArgumentError, match="seeds must be at least 2"):
+        experiment("tangent.concentration").with_settings("small", seeds=1).run()
+    record = experiment("tangent.constancy").with_settings("small", widths=(8,), seeds=2, steps=2, activations=("tanh",)).run()
+    assert np.isnan(record.data["drift_slope"]).all()
+    assert {v.word for _, v in record.verify()} == {"undecided"}
+
+
+def test_laws_and_bounds_are_drawn_apart(records):
+    (axis,) = records("constancy").figure().axes
+    styles = {line.get_label(): line.get_linestyle() for line in axis.lines}
+    assert styles["−1"] != styles["−1/2 (bound)"]

@@ -96,6 +96,62 @@ def test_condition_number_resolves_and_censors():
         td.tangent.condition_number(model)
 
 
+def test_condition_number_is_no_finer_than_the_precision_of_the_kernel():
+    draw = torch.Generator().manual_seed(2)
+    basis = torch.linalg.qr(torch.randn(30, 30, dtype=torch.float64, generator=draw)).Q
+    kernel = (basis * torch.logspace(-12, 0, 30, dtype=torch.float64)) @ basis.T  # κ = 1e12
+    kernel = 0.5 * (kernel + kernel.T)
+    exact = td.tangent.condition_number(kernel)
+    assert not exact.censored
+    assert exact.low <= 1e12 <= exact.high
+    rounded = td.tangent.condition_number(kernel.float())
+    assert rounded.censored
+    assert rounded.value < 1e12  # a lower bound must be one
+    # an eigenvalue of −1e-7 shows noise of that size, whatever the dtype says
+    noisy = td.tangent.condition_number(np.diag([1.0, -1e-7]))
+    assert noisy.censored
+    assert noisy.value == pytest.approx(1e7)
+    # float32 products are symmetric up to their own rounding
+    skew = kernel.float() + 1e-7 * torch.triu(torch.ones(30, 30)) * kernel.float().abs().max()
+    assert td.tangent.condition_number(skew).censored
+    with pytest.raises(ArgumentError, match="semidefinite"):
+        td.tangent.condition_number(np.diag([1.0, -1.0]))
+    with pytest.raises(ArgumentError, match="square"):
+        td.tangent.condition_number(np.zeros((0, 0)))
+
+
+@pytest.mark.parametrize("outputs", [1.5, None, True, "diag", [0]])
+def test_outputs_must_be_a_word_or_an_index(outputs):
+    model, (x, _) = network(), data()
+    with pytest.raises(ArgumentError, match="outputs must be"):
+        td.tangent.ntk(model, x, outputs=outputs)
+
+
+class InPlaceLater(nn.Module):
+    """Overwrites what its backward pass needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return torch.sigmoid(self.layer(x)).mul_(2.0)
+
+
+def test_operations_in_place_that_only_the_backward_pass_refuses_are_named():
+    with pytest.raises(UnsupportedError, match="in-place"):
+        td.tangent.ntk(InPlaceLater(), torch.randn(4, 3))
+
+
+def test_an_index_may_be_of_numpy_and_inference_mode_does_not_matter():
+    model, (x, _) = network(), data()
+    expected = td.tangent.ntk(model, x)[:, :, 1, 1]
+    assert torch.equal(td.tangent.ntk(model, x, outputs=np.int64(1)), td.tangent.ntk(model, x, outputs=1))
+    assert torch.allclose(td.tangent.ntk(model, x, outputs=1), expected, rtol=1e-13)
+    with torch.inference_mode():
+        assert torch.allclose(td.tangent.ntk(model, x, outputs=1), expected, rtol=1e-13)
+
+
 def test_drift_measures():
     a = td.tangent.ntk(network(0), next(data()))
     b = td.tangent.ntk(network(1), next(data()))

@@ -81,6 +81,10 @@ class RandomFeatures:
         middles = [(e[1:] + e[:-1]) / 2 for e in self.edges]
         self.centers = torch.cartesian_prod(*middles).reshape(-1, self.dim)  # (m, d), the last axis runs fastest
         self.radii = torch.stack([(e[1] - e[0]) / 2 for e in self.edges])  # (d,)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise ArgumentError(
+                f"generator must be a torch.Generator, got {generator!r}; for a seed pass torch.Generator().manual_seed(seed)"
+            )
         self.slopes, self.shifts = self._draw(weights, generator)  # (m, J, d), (m, J)
 
     def _draw(self, weights: str, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:

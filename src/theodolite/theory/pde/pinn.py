@@ -77,6 +77,8 @@ class PINN:
         resample: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
+        if not isinstance(problem, Problem):
+            raise ArgumentError(f"problem must be a Problem, got {type(problem).__name__}")
         self.problem = problem
         self.single = isinstance(net, nn.Module)
         self.nets = [net] if isinstance(net, (nn.Module, str)) or not isinstance(net, Iterable) else list(net)
@@ -146,15 +148,17 @@ class PINN:
 
     def _weights(self, given: float | Sequence[float]) -> list[float]:
         weights = [float(given)] * len(self.conditions) if isinstance(given, (int, float)) else [float(w) for w in given]
-        if len(weights) != len(self.conditions) or min(weights) < 0:
+        if len(weights) != len(self.conditions) or not all(0 <= w < math.inf for w in weights):
             raise ArgumentError(f"condition_weights must be one number ≥ 0, or {len(self.conditions)} of them, got {given!r}")
         return weights
 
     def _stacked(self) -> dict[str, torch.Tensor]:
         """Trainable parameters by name: the network's own, or leaves with a leading axis over the networks."""
-        if self.single:
-            return {name: p for name, p in self.nets[0].named_parameters() if p.requires_grad}
         names = [name for name, p in self.nets[0].named_parameters() if p.requires_grad]
+        if not names:
+            raise ArgumentError("net must have a trainable parameter; all of its have requires_grad=False")
+        if self.single:
+            return {name: self.nets[0].get_parameter(name) for name in names}
         each = [dict(net.named_parameters()) for net in self.nets]
         return {name: torch.stack([own[name].detach() for own in each]).requires_grad_() for name in names}
 
@@ -225,11 +229,13 @@ class PINN:
 
         Raises:
             NumericalError: the loss is not finite; the networks are left with the parameters that made it so.
-            ArgumentError: L-BFGS for several networks, whose line searches it would couple.
+            ArgumentError: a negative number of steps, or L-BFGS for several networks, whose line searches it would couple.
 
         Cost: per step one batched pass through the operator and its gradient; per look a forward pass and one eigen-solve per
         layer.
         """
+        if steps < 0 or lbfgs_steps < 0:
+            raise ArgumentError(f"steps and lbfgs_steps must not be negative, got {steps} and {lbfgs_steps}")
         if lbfgs_steps and not self.single:
             raise ArgumentError("lbfgs_steps needs a single network: one line search for several would couple them")
         schedule = as_schedule(every(100) if when is None else when)
@@ -253,15 +259,19 @@ class PINN:
 
         def closure() -> torch.Tensor:
             self.optimizer.zero_grad()
-            loss = self._total(self.losses()).sum()
-            if not bool(torch.isfinite(loss)):
-                self._write_back()
-                raise NumericalError(f"the loss is {float(loss.detach())} at step {self.step}; lower the learning rate")
+            loss = self._finite(self._total(self.losses()).sum())
             loss.backward()
             return loss
 
         self.optimizer.step(closure)  # type: ignore[arg-type]
         self.step += 1
+
+    def _finite(self, loss: torch.Tensor) -> torch.Tensor:
+        """``loss`` itself; raises where it is no number any more."""
+        if not bool(torch.isfinite(loss)):
+            self._write_back()
+            raise NumericalError(f"the loss is {float(loss.detach())} at step {self.step}; lower the learning rate")
+        return loss
 
     def _refine(self, iterations: int) -> None:
         optimizer = torch.optim.LBFGS(
@@ -301,6 +311,7 @@ class PINN:
     def _look(self, history: History, eps: float, phase: str) -> None:
         self._write_back()
         losses = self.losses().detach()
+        self._finite(self._total(losses).sum())
         history.add(
             step=self.step,
             phase=phase,

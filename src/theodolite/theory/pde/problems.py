@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import torch
 
+from theodolite.core.errors import unknown
 from theodolite.theory.pde.chain import Chain
 from theodolite.theory.pde.operators import Function
 from theodolite.theory.pde.problem import Problem
@@ -17,6 +18,7 @@ __all__ = [
     "PROBLEMS",
     "allen_cahn",
     "burgers",
+    "function_named",
     "heat",
     "helmholtz_1d",
     "helmholtz_2d",
@@ -60,6 +62,18 @@ FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple[Interva
     "smooth": (_smooth_function, ((-1.0, 1.0),)),
     "oscillating": (_oscillating_function, ((-1.0, 1.0),)),
 }
+
+
+def function_named(name: str) -> tuple[Callable[[torch.Tensor], torch.Tensor], tuple[Interval, ...]]:
+    """The entry of `FUNCTIONS`, with a named error for a misspelling.
+
+    Example:
+        >>> function_named("smooth")[1]
+        ((-1.0, 1.0),)
+    """
+    if name not in FUNCTIONS:
+        raise unknown("function", name, FUNCTIONS)
+    return FUNCTIONS[name]
 
 
 def poisson_1d(frequency: float = 1.0) -> Problem:

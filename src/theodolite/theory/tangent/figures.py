@@ -44,9 +44,10 @@ def _law(axis: Any, x: Any, values: Any, label: str, color: str) -> None:
 
 
 def _guide(axis: Any, x: Any, start: float, slope: float, words: str) -> None:
-    """A dashed line of the theory's slope through ``start`` at the first x."""
+    """A line of the theory's slope through ``start`` at the first x: dashed for a law, dotted for a bound."""
     x = np.asarray(x, dtype=float)
-    axis.loglog(x, start * (x / x[0]) ** slope, "--", color=MUTED, linewidth=1.2, label=words)
+    line = ":" if "bound" in words else "--"
+    axis.loglog(x, start * (x / x[0]) ** slope, line, color=MUTED, linewidth=1.2, label=words)
     ticks_at(axis, x)
 
 
@@ -262,7 +263,8 @@ def kernel_prior(record: Record) -> Any:
         axes[0].set(title="No datum at the origin", xlabel="x", ylabel="prediction")
         axes[1].hist(data["other_moves"], bins=8, color=COLORS[0], label="other interpolants")
         axes[1].axvline(float(data["predicted_move"]), color=COLORS[1], label="√(yᵀK⁻¹y)")
-        axes[1].axvline(float(data["least_move"]), color=COLORS[2], linestyle=":", label="gradient descent")
+        axes[1].axvline(float(data["least_move"]), color=COLORS[2], linestyle=":", linewidth=2.4, label="gradient descent")
+        axes[1].margins(x=0.08)  # the least move is at the edge of all
         axes[1].set(title="The least move is found", xlabel="‖θ − θ_0‖", ylabel="interpolants")
         for axis in axes:
             legend_below(axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def _widths(width: float | Sequence[float] | None, depth: int, parameterization:
     if width is None:
         raise ArgumentError("width must be given for parameterization='standard': its tangent kernel grows with the width")
     widths = (float(width),) * depth if isinstance(width, (int, float)) else tuple(float(w) for w in width)
-    if len(widths) != depth or min(widths, default=1.0) <= 0:
+    if len(widths) != depth or not all(0 < w < math.inf for w in widths):
         raise ArgumentError(f"width must be one positive number or one per hidden layer ({depth}), got {width}")
     return widths
 
@@ -108,8 +109,8 @@ def infinite_kernels(
     """
     if int(depth) != depth or depth < 0:
         raise ArgumentError(f"depth must be a whole number ≥ 0, got {depth}")
-    if sigma_w2 <= 0 or sigma_b2 < 0:
-        raise ArgumentError(f"sigma_w2 must be > 0 and sigma_b2 ≥ 0, got {sigma_w2} and {sigma_b2}")
+    if not (0 < sigma_w2 < math.inf and 0 <= sigma_b2 < math.inf):
+        raise ArgumentError(f"sigma_w2 must be > 0 and sigma_b2 ≥ 0, both finite, got {sigma_w2} and {sigma_b2}")
     first = _rows(x1, "x1")
     second = None if x2 is None or x2 is x1 else _rows(x2, "x2")
     if second is not None and second.shape[1] != first.shape[1]:

@@ -74,7 +74,7 @@ def random_features(
         ``(n, count)`` float64 (complex128 for fourier); a torch tensor if x is one, else numpy.
 
     Raises:
-        ArgumentError: bad points, count or scale.
+        ArgumentError: bad points, count, scale or generator.
         UnknownNameError: no such kind.
 
     Cost: O(n d count) time, n·count numbers.
@@ -97,7 +97,9 @@ def random_features(
     scale = positive(scale, "scale")
     points = torch.as_tensor(as_matrix(x, "x"))
     d = points.shape[1]
-    source = seeded(int(generator or 0), "random_features") if not isinstance(generator, torch.Generator) else generator
+    if generator is not None and (isinstance(generator, bool) or not isinstance(generator, (Integral, torch.Generator))):
+        raise ArgumentError(f"generator must be a torch.Generator or an integer seed, got {generator!r}")
+    source = generator if isinstance(generator, torch.Generator) else seeded(int(generator or 0), "random_features")
     # Two more normals per feature give its phase. Whole blocks of 16 features keep torch's stream the same whatever the count.
     blocks = -(-int(count) // 16) * 16
     normals = torch.randn(blocks, d + 2, generator=source, dtype=torch.float64, device=source.device)[: int(count)].to(

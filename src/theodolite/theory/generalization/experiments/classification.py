@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from theodolite.core.errors import unknown
+from theodolite.core.errors import ArgumentError, unknown
 from theodolite.core.seed import generator
 from theodolite.data.digits import Split, digits
 from theodolite.data.mnist import mnist
@@ -45,6 +45,8 @@ def corrupted(labels: Tensor, fraction: float, seed: int) -> Tensor:
         >>> int((corrupted(y, 0.5, 0) != y).sum()) in range(400, 500)
         True
     """
+    if not 0.0 <= fraction <= 1.0:
+        raise ArgumentError(f"the fraction of corrupted labels must lie in [0, 1], got {fraction}")
     source = generator(seed, "label noise")
     chance = torch.rand(len(labels), generator=source)
     drawn = torch.randint(0, CLASSES, (len(labels),), generator=source)

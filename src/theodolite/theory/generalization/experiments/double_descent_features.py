@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from theodolite.core.errors import ArgumentError
 from theodolite.core.experiment import Experiment
 from theodolite.core.seed import child_seed
 from theodolite.draw.progress import progress
@@ -80,7 +81,7 @@ class DoubleDescentFeatures(Experiment):
         runs = [(k, s) for k in range(len(self.kinds)) for s in range(self.seeds)]
         for k, s in progress(runs, "double descent", total=len(runs)):
             split = load(self.data, self.samples, self.test_samples, s)
-            count, seed = self.widths[-1], child_seed(s, "features", self.kinds[k])
+            count, seed = max(self.widths), child_seed(s, "features", self.kinds[k])
             features = [
                 random_features(x.numpy(), count, kind=self.kinds[k], scale=self.feature_scale, generator=seed)
                 for x in (split.x, split.x_test)
@@ -110,6 +111,8 @@ class DoubleDescentFeatures(Experiment):
     @property
     def widths(self) -> list[int]:
         """N for every ratio."""
+        if not all(0 < ratio < np.inf for ratio in self.ratios):
+            raise ArgumentError(f"ratios N/n must be positive and finite, got {self.ratios}")
         return [max(1, round(ratio * self.samples)) for ratio in self.ratios]
 
     def _sweep(
@@ -125,16 +128,21 @@ class DoubleDescentFeatures(Experiment):
         targets = _noisy_targets(split, self.label_noise, s)
         levels, classes = len(self.label_noise), targets.shape[1] // len(self.label_noise)
         clean = one_hot(split.y_test).numpy()
-        rows = {width: i for i, width in reversed(list(enumerate(self.widths)))}
-        for solution in nested_least_squares(train, targets, sorted(rows), ridge=self.ridges[r]):
-            i, a = rows[solution.width], solution.coefficients
+        widths = np.array(self.widths)  # of a small set two ratios may round to one width
+        for solution in nested_least_squares(train, targets, sorted(set(self.widths)), ridge=self.ridges[r]):
+            a = solution.coefficients
             fitted = (train[:, : solution.width] @ a).real - targets
             predicted = (test[:, : solution.width] @ a).real.reshape(len(test), levels, classes)
-            found["train_mse"][k, :, r, s, i] = (fitted**2).reshape(len(train), levels, classes).sum(2).mean(0)
-            found["test_mse"][k, :, r, s, i] = ((predicted - clean[:, None]) ** 2).sum(2).mean(0)
-            found["test_error"][k, :, r, s, i] = (predicted.argmax(2) != clean.argmax(1)[:, None]).mean(0)
-            found["norm"][k, :, r, s, i] = np.linalg.norm(a.reshape(len(a), levels, classes), axis=(0, 2))
-            rank[k, s, i] = solution.rank
+            values = {
+                "train_mse": (fitted**2).reshape(len(train), levels, classes).sum(2).mean(0),
+                "test_mse": ((predicted - clean[:, None]) ** 2).sum(2).mean(0),
+                "test_error": (predicted.argmax(2) != clean.argmax(1)[:, None]).mean(0),
+                "norm": np.linalg.norm(a.reshape(len(a), levels, classes), axis=(0, 2)),
+            }
+            for i in np.flatnonzero(widths == solution.width):
+                for name, value in values.items():
+                    found[name][k, :, r, s, i] = value
+                rank[k, s, i] = solution.rank
 
     def _theory(self) -> np.ndarray:
         """Deterministic equivalent over (kind, ridge, ratio) from the kernel on all images; NaN where no kernel is known here."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from theodolite.draw.style import COLORS, INK, MUTED, figure, sequence, style
+from theodolite.draw.style import COLORS, INK, MUTED, figure, legend_below, sequence, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from theodolite.core.record import Record
 
 __all__ = ["double_descent_features", "double_descent_network", "epochwise"]
+
+
+#: Kinds of features whose curves coincide stay apart: a broad line, and thinner broken ones over it.
+_LINES = (
+    {"linestyle": "-", "linewidth": 3.2},
+    {"linestyle": "--", "linewidth": 1.6},
+    {"linestyle": ":", "linewidth": 1.8},
+    {"linestyle": "-.", "linewidth": 1.4},
+)
 
 
 def _band(axes: Any, x: np.ndarray, values: np.ndarray, **line: Any) -> None:
@@ -43,10 +52,10 @@ def double_descent_features(record: Record, *, kind: str | None = None) -> Figur
     with style():
         drawn, axes = figure(2, 2, width=5.0)
         noise = float(data["label_noise"].min())
-        for k, color in zip(kinds, COLORS, strict=False):
+        for k, color, line in zip(kinds, COLORS, _LINES, strict=False):
             chosen = data.sel(kind=k, ridge=0.0, label_noise=noise)
-            _band(axes[0, 0], ratio, chosen["test_mse"].values, color=color, label=k)
-            _band(axes[0, 1], ratio, chosen["norm"].values, color=color, label=k)
+            _band(axes[0, 0], ratio, chosen["test_mse"].values, color=color, label=k, **line)
+            _band(axes[0, 1], ratio, chosen["norm"].values, color=color, label=k, **line)
         one = data.sel(kind=kind)
         for level, color in zip(data["label_noise"].values, COLORS, strict=False):
             _band(
@@ -73,8 +82,9 @@ def double_descent_features(record: Record, *, kind: str | None = None) -> Figur
         )
         for ax, title in zip(axes.flat, titles, strict=True):
             ax.set(xscale="log", yscale="log", title=title, xlabel="features per sample N/n", ylabel="test squared error")
+            _plain_ticks(ax, ratio)
             ax.axvline(1, color=MUTED, linewidth=0.8, zorder=0)
-            ax.legend()
+            legend_below(ax, columns=3)
         axes[0, 1].set_ylabel("‖a‖")
         drawn.suptitle(f"Double descent of random features on {data.attrs['data']}, n = {data.attrs['samples']}")
     return drawn
@@ -102,7 +112,7 @@ def double_descent_network(record: Record) -> Figure:
             ax.set(xscale="log", xlabel="parameters per equation P/(nK)")
             _plain_ticks(ax, fraction)
             ax.axvline(1, color=MUTED, linewidth=0.8, zorder=0)
-        axes[0].legend()
+        legend_below(axes[0], columns=2)
         drawn.suptitle(f"Trained two-layer networks, n = {data.attrs['samples']}")
     return drawn
 
@@ -126,6 +136,6 @@ def epochwise(record: Record) -> Figure:
         axes[1].set(ylabel="squared error", yscale="log", title="Squared error (dotted: training)")
         for ax in axes:
             ax.set(xscale="log", xlabel="step")
-        axes[0].legend()
+        legend_below(axes[0], columns=3)
         drawn.suptitle(f"Epoch-wise: width {data.attrs['width']}, n = {data.attrs['samples']}")
     return drawn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from theodolite.core.errors import ArgumentError
-from theodolite.draw.style import COLORS, INK, MUTED, figure, style
+from theodolite.draw.style import COLORS, INK, MUTED, figure, legend_below, style
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -37,7 +37,7 @@ def implicit_bias(record: Record) -> Figure:
             _line(row[0], one["w_hat"].values, color=INK, label="maximum margin")
             _line(row[0], one["w"].isel(optimizer=0, step=-1).values, color=COLORS[1], linestyle="--", label="last real step")
             row[0].set_title(f"{name} set")
-            row[0].legend(loc="upper left", frameon=True, framealpha=0.85, edgecolor="none")
+            legend_below(row[0])
             _decay(row[1], one)
             _scaled(row[2:], one)
     return drawn
@@ -51,7 +51,7 @@ def _decay(ax: Any, one: Any) -> None:
     ax.plot(one["log10_t"], one["flow_angle"], color=INK, linestyle="--", label="flow")
     ax.set(yscale="log", ylabel="angle to ŵ (rad)", title="Angle")
     _time_axis(ax, one)
-    ax.legend()
+    legend_below(ax, columns=2)
 
 
 def _scaled(axes: Any, one: Any) -> None:
@@ -65,14 +65,14 @@ def _scaled(axes: Any, one: Any) -> None:
         axes[0].plot(np.log10(steps), values, color=color, label=str(rule))
     axes[0].axhline(float(one["predicted_loss_times_t"]), color=MUTED, label="‖ŵ‖²/η")
     axes[0].set(ylabel="L · t", title="Loss × t")
-    axes[0].legend()
+    legend_below(axes[0], columns=2)
     for i, (name, label) in enumerate((("angle", "angle · log t"), ("margin_gap", "margin gap · log t"))):
         axes[1].plot(one["log10_t"], one[f"flow_{name}"] * logs, color=COLORS[i], label=label)
         axes[1].axhline(float(one[f"predicted_{name}_times_log_t"]), color=COLORS[i], linestyle=":", label="its predicted limit")
     axes[1].set(ylabel="× log t", title="1/log t laws", ylim=(0, None))
     for ax in axes:
         _time_axis(ax, one)
-    axes[1].legend()
+    legend_below(axes[1], columns=2)
 
 
 def _time_axis(ax: Any, one: Any) -> None:
@@ -125,7 +125,7 @@ def implicit_bias_optimizers(record: Record) -> Figure:
                 values = np.maximum(1 - values, 1e-8) if name.startswith("margin") else values
                 ax.plot(steps, np.exp(np.log(np.maximum(values, 1e-12)).mean(0)), color=color, label=str(rule))
             ax.set(xscale="log", yscale="log", xlabel="step", ylabel=label, title=title)
-        axes[0, 0].legend()
+        legend_below(axes[0, 0], columns=3)
         drawn.suptitle("Geometric means over data sets")
     return drawn
 

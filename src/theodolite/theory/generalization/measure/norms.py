@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.core.measurement import Judgement, Observation
 from theodolite.core.quantity import quantity
 
 if TYPE_CHECKING:
@@ -48,7 +50,34 @@ def frobenius_norm(weights: Any) -> Any:
     return as_float64(weights, "weights", at_least=2).flatten(-2).norm(dim=-1)
 
 
-@quantity(symbol="‖W‖₂", reference="bartlett2017")
+def judge_spectral_norm(seen: Observation) -> Judgement:
+    """Whether a direction stands out of the layer's weights, beyond the largest singular value of random ones of their variance.
+
+    For independent entries of variance s² in an n × m matrix that is s(√n + √m) with fluctuations of relative size
+    (1/√n + 1/√m)^⅓/(√n + √m) (Marchenko & Pastur; Tracy & Widom); orthogonal weights lie below it.
+    """
+    facts = seen.facts
+    if not facts.get("sigma_w2") or not facts.get("fan_in"):
+        return Judgement("")
+    edge, noise = _random_edge(facts["sigma_w2"], facts["sigma_b2"] or 0.0, facts["width"], facts["fan_in"])
+    if seen.value > edge * (1 + 2 * noise):
+        return Judgement("above random weights")
+    return Judgement("below random weights" if seen.value < edge * (1 - 4 * noise) else "as random weights")
+
+
+def _random_edge(sigma_w2: float, sigma_b2: float, width: int, fan_in: int) -> tuple[float, float]:
+    """The largest singular value of random weights with a bias column, and its relative fluctuation.
+
+    A column of ℓ times the others' variance stands out of an n × m matrix only where ℓ > 1 + √(m/n) (Baik, Ben Arous & Péché).
+    """
+    rows, columns = math.sqrt(width), math.sqrt(fan_in)
+    aspect, spike = fan_in / width, sigma_b2 * fan_in / sigma_w2
+    stands_out = spike > 1 + math.sqrt(aspect)
+    edge = rows * math.sqrt(spike * (1 + aspect / (spike - 1))) if stands_out else rows + columns
+    return edge * math.sqrt(sigma_w2 / fan_in), (1 / rows + 1 / columns) ** (1 / 3) / (rows + columns)
+
+
+@quantity(symbol="‖W‖₂", reference="bartlett2017", judge=judge_spectral_norm)
 def spectral_norm(weights: Any) -> Any:
     """Spectral norm of a layer's weights: the largest singular value, its bias column included.
 
@@ -209,7 +238,7 @@ def norms(
         `Norms`; prints as a table.
 
     Raises:
-        ArgumentError: an initial model with other parameters.
+        ArgumentError: no module, or an initial model with other parameters.
         UnsupportedError: the path norm of an operation that has none (with x given, or a first linear layer).
 
     Cost: one singular value decomposition per layer, one pass through the network.
@@ -230,6 +259,8 @@ def norms(
 
     from theodolite.theory.generalization.measure.path_norm import path_norm
 
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     now = {name: p.detach().to(torch.float64) for name, p in model.named_parameters()}
     if not now:
         raise ArgumentError("model has no parameters, so it has no norms")

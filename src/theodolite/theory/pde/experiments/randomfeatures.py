@@ -56,7 +56,7 @@ class RfmVsElm(Experiment):
         import xarray as xr
 
         from theodolite.theory.pde.features import RandomFeatures
-        from theodolite.theory.pde.problems import FUNCTIONS
+        from theodolite.theory.pde.problems import function_named
         from theodolite.theory.pde.solve import fits
 
         dims = ("function", "activation", "R", "scheme", "seed")
@@ -66,7 +66,7 @@ class RfmVsElm(Experiment):
         # The features know their domain, not the function: functions on one domain share factorisation and spectrum.
         domains: dict[Any, list[int]] = {}
         for i, name in enumerate(self.functions):
-            domains.setdefault(FUNCTIONS[name][1], []).append(i)
+            domains.setdefault(function_named(name)[1], []).append(i)
         cells = [(domain, *rest) for domain in domains for rest in itertools.product(*(range(n) for n in shape[1:]))]
         for domain, *cell in progress(cells, "random features"):
             act, bandwidth, scheme, seed = (coords[dim][i] for dim, i in zip(dims[1:], cell, strict=True))
@@ -79,7 +79,7 @@ class RfmVsElm(Experiment):
                 R=bandwidth * self.subdomains if scheme == "elm matched" else bandwidth,
                 generator=generator(seed, "pde.rfm_vs_elm", scheme),
             )
-            functions = [FUNCTIONS[self.functions[i]][0] for i in domains[domain]]
+            functions = [function_named(self.functions[i])[0] for i in domains[domain]]
             spectrum = features.spectrum()
             for i, solution in zip(domains[domain], fits(functions, features, points=self.points), strict=True):
                 where = (i, *cell)
@@ -128,10 +128,10 @@ class RfmFit(Experiment):
 
         from theodolite.theory.pde.features import RandomFeatures
         from theodolite.theory.pde.points import grid_points
-        from theodolite.theory.pde.problems import FUNCTIONS
+        from theodolite.theory.pde.problems import function_named
         from theodolite.theory.pde.solve import fit
 
-        function, domain = FUNCTIONS[self.function]
+        function, domain = function_named(self.function)
         schemes = {"rfm": (self.subdomains, self.R), "elm": (1, self.elm_R)}
         solutions = {}
         for scheme, (m, bandwidth) in schemes.items():

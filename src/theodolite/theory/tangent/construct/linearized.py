@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.func import functional_call, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.lens.functional import refuse_coupled
@@ -44,13 +45,14 @@ class LinearizedModel(nn.Module):
         def at(values: dict[str, torch.Tensor]) -> torch.Tensor:
             return functional_call(self.model, values, x)
 
-        try:
-            outputs, tangent = jvp(at, (anchors,), (moves,))  # type: ignore[misc]
-        except (NotImplementedError, RuntimeError) as error:
-            if "forward" not in str(error) and "inplace" not in str(error) and "in-place" not in str(error):
-                raise
-            return self._by_reverse_mode(at, anchors, moves)
-        return outputs + tangent
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            try:
+                outputs, tangent = jvp(at, (anchors,), (moves,))  # type: ignore[misc]
+            except (NotImplementedError, RuntimeError) as error:
+                if "forward" not in str(error) and "inplace" not in str(error) and "in-place" not in str(error):
+                    raise
+                return self._by_reverse_mode(at, anchors, moves)
+            return outputs + tangent
 
     @staticmethod
     def _by_reverse_mode(at: Any, anchors: dict[str, torch.Tensor], moves: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -56,7 +56,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         if isinstance(self.kernel, str) and self.kernel in ("ntk", "nngp"):
             settings = {"depth": self.depth, "activation": self.activation, "sigma_w2": self.sigma_w2, "sigma_b2": self.sigma_b2}
             return np.asarray(getattr(infinite_kernels(x1, x2, **settings), self.kernel))
-        if hasattr(self.kernel, "parameters"):  # a module: the empirical kernel, averaged over its outputs
+        if hasattr(self.kernel, "parameters"):  # a module: the empirical kernel, summed over its outputs
             from theodolite.lens.kernel import tangent_kernel
 
             return np.asarray(tangent_kernel(self.kernel, x1, x2, outputs="trace"))
@@ -81,7 +81,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             raise ArgumentError(f"ridge must not be negative, got {self.ridge}")
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         gram = self._gram(X, None)
-        self.X_fit_, self.y_fit_ = X, y
+        self.X_fit_, self.y_fit_ = X, np.asarray(y, dtype=np.float64)
         self.gram_ = gram + self.ridge * np.eye(len(gram))
         return self
 

@@ -120,8 +120,10 @@ def fit_slope(widths: Sequence[int], values: Array) -> tuple[float, float, float
         values: ``(W, S)`` positive.
 
     Returns:
-        (slope, low, high).
+        (slope, low, high); NaN for fewer than two widths.
     """
+    if len(set(widths)) < 2:  # a line needs two points
+        return float("nan"), float("nan"), float("nan")
     logs = np.log(np.asarray(widths, dtype=np.float64))
     centred = logs - logs.mean()
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from theodolite.core.errors import ArgumentError
 from theodolite.draw.progress import progress
 from theodolite.theory.tangent.experiments.setting import TrainedWidths, Widths, kernels, networks, slope_variables, sphere, train
 from theodolite.theory.tangent.infinite import infinite_kernels
@@ -44,6 +45,8 @@ class Concentration(Widths):
 
     def measure(self) -> xr.Dataset:
         """Kernels of all seeds at every width."""
+        if self.seeds < 2:
+            raise ArgumentError(f"seeds must be at least 2 for a spread over seeds, got {self.seeds}")
         x, _ = sphere(self.samples, self.dim, self.seed)
         shape = (len(self.activations), len(self.widths))
         deviation = np.empty((*shape, self.seeds))

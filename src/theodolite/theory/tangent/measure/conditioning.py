@@ -21,6 +21,7 @@ from theodolite.lens.curvature import TangentOperator
 from theodolite.lens.functional import FunctionalModel, as_inputs
 from theodolite.lens.kernel import parameter_jacobian, tangent_kernel
 from theodolite.maths.lanczos import lanczos
+from theodolite.theory.tangent.predict.dynamics import unit_roundoff
 
 __all__ = ["ConditionNumber", "ExtremalEigenvalues", "condition_number", "extremal_eigenvalues", "flat_matrix"]
 
@@ -40,7 +41,7 @@ def flat_matrix(kernel: Any, name: str = "kernel") -> torch.Tensor:
     if array.ndim >= 4 and array.shape[-1] == array.shape[-2] and array.shape[-3] == array.shape[-4]:
         n, k = array.shape[-3], array.shape[-1]
         return array.transpose(-3, -2).reshape(*array.shape[:-4], n * k, n * k)
-    if array.shape[-1] != array.shape[-2]:
+    if array.shape[-1] != array.shape[-2] or array.shape[-1] == 0:
         raise ArgumentError(f"{name} must be square, (N, N) or (N, N, K, K), got shape {tuple(array.shape)}")
     return array
 
@@ -107,7 +108,8 @@ def condition_number(kernel: Any, x: Any = None, *, memory: int | None = None) -
     Given a model and inputs, λ_min is taken from the singular values of the Jacobian where the Gram matrix cannot resolve it.
 
     Args:
-        kernel: ``(N, N)``, ``(N, N, K, K)``, a stack ``(..., N, N, K, K)`` of such, or a module.
+        kernel: ``(N, N)``, ``(N, N, K, K)``, a stack ``(..., N, N, K, K)`` of such, or a module. The resolution is that of the
+            precision in which the kernel is given.
         x: inputs, when ``kernel`` is a module.
         memory: bytes that the Jacobian may take, when it is needed.
 
@@ -116,7 +118,7 @@ def condition_number(kernel: Any, x: Any = None, *, memory: int | None = None) -
         bound.
 
     Raises:
-        ArgumentError: a kernel that is not square or not symmetric.
+        ArgumentError: a kernel that is empty, not square, not symmetric or not positive semidefinite.
 
     Cost: O((NK)³); with the Jacobian O((NK)² P).
 
@@ -131,12 +133,16 @@ def condition_number(kernel: Any, x: Any = None, *, memory: int | None = None) -
             raise ArgumentError("x must be given with a model: condition_number(model, x)")
         return _of_model(kernel, x, memory)
     matrix = flat_matrix(kernel)
+    unit = unit_roundoff(kernel)
     gap = (matrix - matrix.mT).abs().amax((-2, -1))
-    if bool((gap > 1e-8 * matrix.abs().amax((-2, -1))).any()):
+    if bool((gap > max(1e-8, 16 * unit) * matrix.abs().amax((-2, -1))).any()):
         raise ArgumentError(f"kernel must be symmetric, got an asymmetry of {float(gap.max()):.2e}")
-    values = torch.linalg.eigvalsh(matrix)
-    high = values[..., -1]
-    return _condition(values[..., 0], high, _SAFETY * _UNIT * matrix.shape[-1] * high.abs())
+    values = torch.linalg.eigvalsh(0.5 * (matrix + matrix.mT))
+    low, high = values[..., 0], values[..., -1]
+    if bool((low < -max(1e-6, _SAFETY * matrix.shape[-1] * unit) * values.abs().amax(-1)).any()):
+        raise ArgumentError(f"kernel must be positive semidefinite, got an eigenvalue {float(low.min()):.3g}")
+    # A negative eigenvalue shows how large the noise of the kernel's entries is.
+    return _condition(low, high, torch.maximum(_SAFETY * unit * matrix.shape[-1] * high.abs(), -low))
 
 
 def _of_model(model: nn.Module, x: Any, memory: int | None) -> ConditionNumber:

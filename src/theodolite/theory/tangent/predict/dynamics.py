@@ -19,7 +19,7 @@ import numpy.typing as npt
 from theodolite.core.arrays import as_float64, as_given
 from theodolite.core.errors import ArgumentError, NumericalError
 
-__all__ = ["Dynamics", "critical_learning_rate", "flat_kernel", "training_dynamics"]
+__all__ = ["Dynamics", "critical_learning_rate", "flat_kernel", "training_dynamics", "unit_roundoff"]
 
 Array = npt.NDArray[np.float64]
 
@@ -56,23 +56,34 @@ def flat_kernel(kernel: Any, name: str) -> Array:
     return array
 
 
+def unit_roundoff(kernel: Any) -> float:
+    """Relative rounding of a kernel's entries: that of the precision in which they are given, at least that of float64.
+
+    Example:
+        >>> unit_roundoff(np.eye(2, dtype=np.float32)) == 2.0**-23, unit_roundoff([[1.0]]) == 2.0**-52
+        (True, True)
+    """
+    name = str(getattr(kernel, "dtype", "")).removeprefix("torch.")
+    return {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23}.get(name, 2.0**-52)
+
+
 class _Modes:
     """Eigenmodes of Θ with the decay E and its integral (1 − E)/λ at any time."""
 
-    def __init__(self, kernel: Array, rate: float, method: str) -> None:
+    def __init__(self, kernel: Array, rate: float, method: str, unit: float) -> None:
         if kernel.shape[0] != kernel.shape[1]:
             raise ArgumentError(f"kernel_train must be square, got {kernel.shape}")
         gap = float(np.abs(kernel - kernel.T).max()) if kernel.size else 0.0
-        if gap > 1e-8 * float(np.abs(kernel).max()):
+        if gap > max(1e-8, 16 * unit) * float(np.abs(kernel).max()):
             raise ArgumentError(f"kernel_train must be symmetric, got an asymmetry of {gap:.2e}")
-        values, self.vectors = np.linalg.eigh(kernel)
+        values, self.vectors = np.linalg.eigh(0.5 * (kernel + kernel.T))
         largest, lowest = float(np.abs(values).max()), float(values.min())
-        if lowest < -1e-6 * largest:
+        if lowest < -max(1e-6, 8 * len(values) * unit) * largest:
             raise ArgumentError(
                 f"kernel_train must be positive semidefinite, got an eigenvalue {lowest:.3g} beside {largest:.3g}"
             )
         # A negative eigenvalue shows how large the noise of the kernel's entries is.
-        resolution = max(len(values) * np.finfo(np.float64).eps * largest, -lowest)
+        resolution = max(len(values) * unit * largest, -lowest)
         # Eigenvalues below the resolution are zero: their modes are not trained in any finite time.
         self.values = np.where(values > resolution, values, 0.0)
         self.rate, self.method = rate, method
@@ -177,14 +188,15 @@ def training_dynamics(
     """
     if method not in ("flow", "gd"):
         raise ArgumentError(f"method must be 'flow' or 'gd', got {method!r}")
-    if learning_rate <= 0:
-        raise ArgumentError(f"learning_rate must be positive, got {learning_rate}")
+    if not 0 < learning_rate < math.inf:
+        raise ArgumentError(f"learning_rate must be positive and finite, got {learning_rate}")
     times = np.atleast_1d(np.asarray(t, dtype=np.float64))
-    if times.ndim != 1 or np.isnan(times).any() or (times < 0).any():
+    if times.ndim != 1 or times.size == 0 or not (times >= 0).all():
         raise ArgumentError(f"t must be one or several times ≥ 0, got {t}")
     if method == "gd" and (times[np.isfinite(times)] % 1 != 0).any():
         raise ArgumentError(f"t must count whole steps for method='gd', got {t}")
-    modes = _Modes(flat_kernel(kernel_train, "kernel_train"), float(learning_rate), method)
+    _check_companions(kernel_test, f0_test, nngp_train, nngp_test, nngp_test_test)
+    modes = _Modes(flat_kernel(kernel_train, "kernel_train"), float(learning_rate), method, unit_roundoff(kernel_train))
     size = len(modes.values)
     targets = as_float64(y, "y").detach().cpu().numpy()
     columns = _columns(targets, size, "y")
@@ -214,6 +226,15 @@ def training_dynamics(
     given = (kernel_train, y)
     pick = [None if r is None else as_given(_torch(r[0] if single else r), *given) for r in (train, test, mean, covariance)]
     return Dynamics(*pick)
+
+
+def _check_companions(kernel_test: Any, f0_test: Any, nngp_train: Any, nngp_test: Any, nngp_test_test: Any) -> None:
+    """Refuse arguments that would be ignored for want of another."""
+    if f0_test is not None and kernel_test is None:
+        raise ArgumentError("kernel_test Θ(T, X) must be given with f0_test: test outputs move by it")
+    alone = [n for n, value in (("nngp_test", nngp_test), ("nngp_test_test", nngp_test_test)) if value is not None]
+    if alone and (nngp_train is None or kernel_test is None):
+        raise ArgumentError(f"nngp_train K(X, X) and kernel_test Θ(T, X) must be given with {' and '.join(alone)}")
 
 
 def _torch(array: Array) -> Any:
