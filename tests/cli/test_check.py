@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from theodolite.cli.check import VERDICTS
+from theodolite.cli.check import VERDICTS, run
 from theodolite.cli.main import main
 from theodolite.core.quantity import QUANTITIES
 from theodolite.core.registry import quantity_named
@@ -97,3 +97,11 @@ def test_the_verdicts_that_can_be_named_are_those_that_judges_give():
         assert f'"{verdict}"' in source, f"{verdict} is no verdict of {name}"
     assert set(VERDICTS.values()) == {q.name for q in QUANTITIES.values() if q.judge is not None}
     assert all(re.fullmatch(r"[a-z ]+", verdict) for verdict in VERDICTS)
+
+
+def test_the_page_and_the_help_name_every_verdict():
+    page = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
+    for verdict in VERDICTS:
+        name = "rank-collapse" if verdict == "collapsed" else verdict.replace(" ", "-")
+        assert f"`{name}`" in page
+        assert name in run.__doc__

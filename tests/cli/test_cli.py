@@ -207,7 +207,9 @@ def test_prune_init_and_shallow(model_file, capsys, tmp_path):
 def test_papers_and_verify(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["papers"]) == 0
-    assert "yang2024" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "yang2024: " in out
+    assert "experiment meanfield.phase_diagram: Fig. 1" in out
     assert main(["verify", "rank.theorems", "--out", "table.md"]) == 0
     out = capsys.readouterr().out
     assert "4 holds" in out

@@ -3,12 +3,16 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 
 import theodolite as td
 from theodolite.core.errors import ArgumentError
 from theodolite.nets import mlp
+from theodolite.report.panels import MOST_TICKS, live
+from theodolite.report.pictures import pictures
+from theodolite.report.report import Profile, Report
 
 CHROMIUM = "/usr/bin/chromium"
 
@@ -17,8 +21,8 @@ CHROMIUM = "/usr/bin/chromium"
 def reports():
     """A tanh network before and after some training."""
     torch.manual_seed(0)
-    split = td.data.digits(200)
-    model = mlp([64, 24, 24, 10], "tanh")
+    split = td.data.digits(120)
+    model = mlp([64, 16, 16, 10], "tanh")
     before = td.diagnose(model, split.x, split.y)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(60):
@@ -122,7 +126,7 @@ def browser():
 
 @pytest.mark.slow
 def test_in_a_browser_figures_are_live_and_nothing_is_fetched(page, browser):
-    tab = browser.new_page()
+    tab = browser.new_page(viewport={"width": 390, "height": 800})  # a phone
     requests, errors = [], []
     tab.on("request", lambda request: requests.append(request.url))
     tab.on("pageerror", lambda error: errors.append(str(error)))
@@ -134,6 +138,7 @@ def test_in_a_browser_figures_are_live_and_nothing_is_fetched(page, browser):
     tab.wait_for_function(f"document.querySelector('figure[data-figure=\"{len(figures) - 1}\"]').classList.contains('live')")
     assert [url for url in requests if not url.startswith("data:")] == [page.as_uri()]
     assert errors == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     assert not figures[0].query_selector(".static").is_visible()
     tab.emulate_media(media="print")
     assert figures[0].query_selector(".static").is_visible()
@@ -142,15 +147,39 @@ def test_in_a_browser_figures_are_live_and_nothing_is_fetched(page, browser):
 
 
 @pytest.mark.slow
-def test_without_scripts_and_on_a_phone(page, browser):
+def test_without_scripts(page, browser):
     tab = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 800}).new_page()
     tab.goto(page.as_uri())
     assert tab.locator("figure .static svg").first.is_visible()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     tab.close()
-    phone = browser.new_page(viewport={"width": 390, "height": 800})
-    phone.goto(page.as_uri())
-    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
-    phone.close()
+
+
+@pytest.mark.slow
+def test_tables_of_deep_networks_fit_the_screen_and_the_sheet(browser, tmp_path):
+    torch.manual_seed(0)
+    report = td.diagnose(mlp([4] + [12] * 8 + [1], "relu"), torch.randn(40, 4))
+    (tmp_path / "deep.html").write_text(f"<!doctype html><meta charset=utf-8><body>{report._repr_html_()}", encoding="utf-8")
+    tab = browser.new_page(viewport={"width": 984, "height": 800})  # what a page leaves between its margins
+    tab.goto((tmp_path / "deep.html").as_uri())
+    assert tab.locator("table.deep").count() >= 2
+    wide = "[...document.querySelectorAll('.wide')].filter((e) => e.scrollWidth > e.clientWidth).length"
+    assert tab.evaluate(wide) == 0
+    tab.emulate_media(media="print")
+    tab.set_viewport_size({"width": 690, "height": 1000})  # A4 less its margins
+    assert tab.evaluate(wide) == 0
+    tab.close()
+
+
+def test_steep_spectra_name_few_powers_and_draw_no_rounding():
+    values = np.array([1.0, 1e-12, 1e-30, 1e-60, 1e-200, 0.0])
+    report = Report("M", 9, ("1",), {"1": 6}, None, [], [Profile("rank.spectrum", "λ_i", "1", values)])
+    (panel,) = pictures(report)
+    (curve,) = panel.curves
+    assert curve.y[:3] == [1.0, 1e-12, 1e-30]
+    assert np.isnan(curve.y[3:]).all()
+    axis = live(panel)["layout"]["yaxis"]
+    assert 2 <= 30 / axis["dtick"] <= MOST_TICKS
 
 
 def test_the_bundle_is_there_once_with_its_licence(page):

@@ -159,3 +159,55 @@ def test_judged_rows_come_first_and_words_are_merged():
     (sentence,) = [text for _, text in report.summary if "redundant" in text]
     assert sentence.startswith("layers 1, 3, 5 (most of all 5)")
     assert "ε = 0.001" in sentence
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize(("n", "m"), [(60, 60), (20, 150), (200, 10)])
+def test_the_edge_of_random_weights_is_where_drawn_ones_end(n, m, bias):
+    generator = torch.Generator().manual_seed(0)
+    layer, x = nn.Linear(m, n), torch.randn(8, m, generator=generator)
+    net = nn.Sequential(layer, nn.Tanh())
+
+    def verdict():
+        (row,) = td.diagnose(net, x, quantities="generalization.spectral_norm")
+        return row.verdict
+
+    for _ in range(5):
+        with torch.no_grad():
+            layer.weight.normal_(0, m**-0.5, generator=generator)
+            layer.bias.normal_(0, (bias / m) ** 0.5, generator=generator)
+        assert verdict() == "as random weights"
+    with torch.no_grad():
+        layer.weight += torch.ones(n, 1) @ torch.ones(1, m) * (2 + bias**0.5) / m**0.5 / min(n, m) ** 0.5
+    assert verdict() == "above random weights"
+    with torch.no_grad():
+        nn.init.orthogonal_(layer.weight, generator=generator)
+        layer.bias.zero_()
+    assert verdict() == "below random weights"
+
+
+def features(phi):
+    """A network whose only observed layer shows the rows of ``phi``, and its inputs."""
+    return nn.Sequential(nn.Identity(), nn.Linear(phi.shape[-1], 1)), phi
+
+
+def test_features_along_one_direction_are_told():
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.randn(50, 6, generator=generator)
+    merged = torch.ones(50, 6) + 0.3 * spread  # 92 % in one direction
+    for phi, verdict in ((spread, "several directions"), (merged, "one direction")):
+        share = torch.linalg.svdvals(phi.double()).square()
+        assert bool(share[0] / share.sum() > 0.9) == (verdict == "one direction")
+        (row,) = td.diagnose(*features(phi), quantities="rank.stable_rank", layers="0")
+        assert row.verdict == verdict
+
+
+def test_dependent_neurons_are_told_from_too_few_samples():
+    phi = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    dependent = torch.cat([phi, phi[:, :2] - phi[:, 2:4]], 1)
+    for given, verdict in ((phi, "full"), (dependent, "dependent"), (phi[:4], "not full")):
+        (row,) = td.diagnose(*features(given), quantities="rank.numerical_rank", layers="0")
+        assert row.verdict == verdict
+    positions = dependent[:20].reshape(5, 4, 8)  # five samples of four positions: 20 rows of rank 6, which is no multiple of 5
+    (row,) = td.diagnose(*features(positions), quantities="rank.numerical_rank", layers="0")
+    assert (row.value, row.verdict) == (6, "dependent")

@@ -24,10 +24,13 @@ VERDICTS = {
     "signal explodes": "meanfield.q_length",
     "collapsed": "rank.epsilon_rank",
     "redundant": "rank.epsilon_rank",
+    "dependent": "rank.numerical_rank",
+    "one direction": "rank.stable_rank",
     "condensed": "condensation.count_directions",
     "dead neurons": "piecewise.dead_fraction",
     "ill conditioned": "tangent.condition_number",
     "not separated": "generalization.output_margin",
+    "above random weights": "generalization.spectral_norm",
 }
 
 
@@ -37,7 +40,8 @@ def run(target: str, /, fail_on: str = "bad", data: str = "digits", allow_pickle
     Args:
         target: file.py:factory, package.module:factory, or a torch.export .pt2 file.
         fail_on: verdicts, separated by commas: chaotic, ordered, no-gradient, inputs-merge, signal-vanishes, signal-explodes,
-            rank-collapse, redundant, condensed, dead-neurons, ill-conditioned, not-separated, or bad for every row that is bad news.
+            rank-collapse, redundant, dependent, one-direction, condensed, dead-neurons, ill-conditioned, not-separated,
+            above-random-weights, or bad for every row that is bad news.
         data: digits, a .npz file with arrays x and y, or module:function.
         allow_pickle: load a pickled module, which runs any code it holds.
     """

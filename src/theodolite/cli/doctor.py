@@ -22,6 +22,11 @@ OPTIONAL = {
     "onnx": "onnx",
     "lightning": "lightning",
     "transformers": "transformers",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+    "trackio": "trackio",
+    "pyarrow": "parquet",
     "sphinx": "docs",
 }
 CORE = ("theodolite", "torch", "numpy", "scipy", "numba", "matplotlib", "xarray", "zarr", "scikit-learn", "tyro", "rich")

@@ -16,8 +16,8 @@ __all__ = ["tables"]
 
 #: Up to so many layers are the columns; more become the rows, and quantities the columns.
 FEW_LAYERS = 6
-#: Quantities in one table with layers as rows.
-COLUMNS = 7
+#: Most quantities in one table with layers as rows: what a page's width holds.
+COLUMNS = 6
 
 Old = Mapping[tuple[str, str | None], "Row"]
 
@@ -32,7 +32,8 @@ def tables(report: Report, before: Report | None = None, names: tuple[str, str] 
     if layered and len(report.layers) <= FEW_LAYERS:
         parts.append(_quantities_by_layer(report, layered, old))
     elif layered:
-        parts += [_layers_by_quantity(report, layered[i : i + COLUMNS], old) for i in range(0, len(layered), COLUMNS)]
+        each = -(-len(layered) // -(-len(layered) // COLUMNS))  # as many in each table
+        parts += [_layers_by_quantity(report, layered[i : i + each], old) for i in range(0, len(layered), each)]
     alone = [row for row in report.rows if row.layer is None]
     if alone:
         parts.append(_network(alone, old))

@@ -13,6 +13,8 @@ from theodolite.draw.style import INK, MUTED, figure, style
 __all__ = ["Curve", "Panel", "live", "static"]
 
 GRID = "#E4E7EB"
+#: Most powers of ten that are named along a logarithmic axis.
+MOST_TICKS = 9
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def static(panel: Panel) -> Any:
             axes.plot(curve.x, curve.y, line, marker=marker, color=curve.color, label=curve.name, markersize=3.5)
         if panel.logarithmic:
             axes.set_yscale("log")
-        axes.set_title(panel.title, fontsize=9)
+        axes.set_title(panel.title, fontsize=9, y=1.0)  # a given height: to look for one measures every tick label again
         axes.set_xlabel(panel.x_label)
         axes.set_ylabel(panel.y_label)
         if panel.names:
@@ -100,7 +102,9 @@ def live(panel: Panel) -> dict[str, Any]:
         "legend": {"orientation": "h", "yanchor": "top", "y": -0.28, "font": {"size": 11}},
     }
     if panel.logarithmic:
-        layout["yaxis"] |= {"type": "log", "exponentformat": "power"} | ({"dtick": 1} if _decades(panel) > 1.5 else {"nticks": 5})
+        decades = _decades(panel)
+        layout["yaxis"] |= {"type": "log", "exponentformat": "power"}
+        layout["yaxis"] |= {"dtick": -(-decades // MOST_TICKS)} if decades > 1.5 else {"nticks": 5}
     if panel.names:
         every = -(-len(panel.names) // 8)
         places = list(range(0, len(panel.names), every))

@@ -20,6 +20,8 @@ __all__ = ["pictures"]
 LARGEST_MATRIX = 160
 #: Most matrices, and most curves in one spectrum picture.
 MOST_MATRICES, MOST_CURVES = 4, 12
+#: Squared unit roundoff of float64.
+ROUNDING = 2.0**-106
 #: Most points of a curve.
 MOST_POINTS = 160
 
@@ -123,7 +125,9 @@ def _spectrum(values: np.ndarray, name: str, color: str) -> Curve:
     index = np.arange(len(values))
     if len(index) > MOST_POINTS:  # evenly over the logarithm: the fall at the head is what is looked at
         index = np.unique(np.round(np.geomspace(1, len(index), MOST_POINTS)).astype(int) - 1)
-    shown = np.where(values[index] > 0, values[index], np.nan)
+    # No eigen-solve resolves less than this part of the greatest value: what is below is rounding, and would stretch the axis.
+    floor = len(values) * ROUNDING * np.nanmax(values, initial=0.0)
+    shown = np.where(values[index] > floor, values[index], np.nan)
     return Curve(name, [int(i) + 1 for i in index], [float(v) for v in shown], color, points=len(index) <= 40)
 
 

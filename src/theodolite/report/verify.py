@@ -159,19 +159,21 @@ def between_markers(text: str, name: str, content: str) -> str:
 
 
 def papers() -> str:
-    """Every paper with the quantities, experiments and claims that cite it."""
+    """Every paper with the quantities, experiments and claims that cite it, and the figure or theorem that each is about."""
     from theodolite.core.reference import references
     from theodolite.core.registry import quantities
 
     cited: dict[str, list[str]] = {}
-    for name, quantity in quantities().items():
-        cited.setdefault(quantity.reference.split()[0], []).append(f"quantity   {name}")
-    for name, experiment in experiments().items():
-        cited.setdefault(experiment.reference.split()[0], []).append(f"experiment {name}")
-    for claim in claims():
-        cited.setdefault(claim.reference.split()[0], []).append(f"claim      {claim.name}")
+    uses = [
+        *(("quantity", name, quantity.reference) for name, quantity in quantities().items()),
+        *(("experiment", name, experiment.reference) for name, experiment in experiments().items()),
+        *(("claim", claim.name, claim.reference) for claim in claims()),
+    ]
+    for kind, name, reference in uses:
+        key, _, place = reference.partition(" ")
+        cited.setdefault(key, []).append(f"{kind:<11}{name}{f': {place}' if place else ''}")
     blocks = []
     for key in sorted(references()):
-        uses = "\n".join(f"    {use}" for use in cited.get(key, [])) or "    cited in the documentation"
-        blocks.append(f"{key}: {described(key)}\n{uses}")
+        lines = "\n".join(f"    {use}" for use in cited.get(key, [])) or "    cited in the documentation"
+        blocks.append(f"{key}: {described(key)}\n{lines}")
     return "\n\n".join(blocks)

@@ -12,20 +12,13 @@ if CHROMIUM is None:
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="the extra 'explorer' is not installed")
 
-from theodolite.lab import Sweep  # noqa: E402
-from theodolite.report.explorer import create_app, export_page  # noqa: E402
+from theodolite.report.explorer import create_app  # noqa: E402
 from theodolite.report.explorer.server import bound  # noqa: E402
+from theodolite.report.explorer.views.staircase import recorded  # noqa: E402
 
 pytestmark = pytest.mark.slow
 VIEWS = ("phase", "condensation", "staircase?steps=200&width=12", "regions", "descent", "store")
 PATIENCE = 90_000
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sweep") / "parabolas"
-    Sweep("theodolite.lab.example:Parabola", over={"a": [0.0, 1.0, 2.0], "b": [-1.0, 0.0, 1.0, 3.0]}, store=folder, tile=4).run()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +123,43 @@ def test_a_click_picks_a_point_and_the_address_restores_it(url, watched):
     assert w.page.url == address
     assert w.page.locator("#point").inner_text() == after
     w.check(url)
+
+
+def test_the_plane_is_coloured_by_what_the_reader_chooses(url, watched):
+    w = watched()
+    w.show(f"{url}#/phase?w=3&b=0.02&show=nothing")  # an unknown name is the default one
+    field = w.page.get_by_label("coloured by")
+    assert field.input_value() == "chi_1"
+    plane = w.page.locator(".plot canvas").first
+    pictures = set()
+    for name, symbol in (("q_star", "q*"), ("c_star", "c*"), ("xi_c", "ξ_c"), ("xi_grad", "ξ_∇"), ("chi_1", "χ₁")):
+        field.select_option(name)
+        w.settle()
+        assert (f"show={name}" in w.page.url) == (name != "chi_1")
+        plane.hover(position={"x": 300, "y": 200})
+        assert f"{symbol} = " in w.page.locator(".readout").first.inner_text()
+        pictures.add(w.page.evaluate("document.querySelector('.plot canvas').toDataURL()"))
+    assert len(pictures) == 5
+    with w.page.expect_download() as download:
+        w.page.get_by_text("CSV", exact=True).click()
+    with open(download.value.path(), encoding="utf-8") as file:
+        head, *rows = file.read().splitlines()
+    assert head == "sigma_w2,sigma_b2,chi_1,q_star,c_star,xi_c,xi_grad"
+    column = [float(row.split(",")[4]) for row in rows]
+    assert min(column) < 0.1 < 0.999 < max(column)
+    assert "phase_diagram" in w.page.locator("pre").inner_text().partition("# the plane")[2]
+    w.check(url)
+
+
+def test_a_refusal_stays_while_other_answers_come(url, watched):
+    w = watched()
+    w.show(f"{url}#/phase?wmax=999")
+    assert "w_max must be a number in" in w.page.locator(".notice.error").inner_text()
+    w.page.get_by_label("σ_w² up to").fill("3")
+    w.page.keyboard.press("Enter")
+    w.settle()
+    assert w.page.locator(".notice").inner_text() == ""
+    w.context.close()
 
 
 def test_keys_move_the_point_and_reach_every_control(url, watched):
@@ -252,21 +282,30 @@ def test_addresses_written_by_anyone_do_no_harm(url, watched):
     w.context.close()
 
 
-def test_the_exported_file_works_from_disk(browser, store, watched, tmp_path):
-    path = export_page(tmp_path / "explorer.html", store, small=True)
+def test_the_exported_file_works_from_disk(exported, watched):
     w = watched(viewport={"width": 390, "height": 844})
     for view in VIEWS:
-        w.show(f"{path.as_uri()}#/{view}")
+        w.show(f"{exported.as_uri()}#/{view}")
         drawn, count = painted(w.page)
         assert drawn == count > 0, view
         assert w.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), view
     assert w.page.locator(".notice").inner_text() == ""  # the store's slice is there as asked for
-    w.show(f"{path.as_uri()}#/staircase?width=25")
+    w.show(f"{exported.as_uri()}#/staircase?width=25")
     assert "width" in w.page.locator(".notice").inner_text()
-    w.show(f"{path.as_uri()}#/phase?w=2.22&b=0.2")
+    w.show(f"{exported.as_uri()}#/staircase")  # the standard run, whole, in the file too
+    assert w.page.locator(".notice").inner_text() == ""
+    w.page.get_by_role("button", name="Play").click()
+    w.page.wait_for_function("() => Number(location.hash.match(/look=([0-9]+)/)?.[1]) >= 1", timeout=PATIENCE)
+    player = w.page.get_by_label("step", exact=True)
+    assert player.get_attribute("aria-valuetext") != "0"
+    assert player.get_attribute("max") == str(len(recorded()["step"]) - 1)
+    w.show(f"{exported.as_uri()}#/phase?show=c_star")
+    w.page.locator(".plot canvas").first.hover(position={"x": 200, "y": 150})
+    assert "c* = " in w.page.locator(".readout").first.inner_text()
+    w.show(f"{exported.as_uri()}#/phase?w=2.22&b=0.2")
     assert "Nearest precomputed values" in w.page.locator(".notice").inner_text()
     w.page.locator(".plot canvas").first.focus()
     w.page.keyboard.press("Shift+ArrowRight")
     w.settle()
     assert "w=2.62" in w.page.url
-    w.check(path.as_uri())
+    w.check(exported.as_uri())

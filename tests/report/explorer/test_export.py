@@ -12,8 +12,8 @@ from theodolite.report.explorer.pages import MODULES
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    return export_page(tmp_path_factory.mktemp("export") / "deeper" / "explorer.html", small=True).read_text(encoding="utf-8")
+def page(exported):
+    return exported.read_text(encoding="utf-8")
 
 
 def test_everything_is_inside(page):
@@ -32,12 +32,15 @@ def test_answers_of_every_view(page):
     data = json.loads(re.search(r'<script type="application/json" id="precomputed">(.*?)</script>', page, re.S)[1])
     names = {
         "phase/plane",
+        "phase/correlations",
         "phase/point",
         "condensation/plane",
         "condensation/point",
         "staircase/run",
         "regions/network",
         "descent/curve",
+        "store/summary",
+        "store/slice",
     }
     assert set(data["endpoints"]) == set(data["grids"]) == names
     for entries in data["grids"].values():

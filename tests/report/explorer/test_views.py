@@ -32,7 +32,32 @@ def test_the_plane_is_that_of_the_library(activation):
     slow = td.meanfield.phase_diagram(activation, found["sigma_w2"], found["sigma_b2"])
     np.testing.assert_allclose(found["chi_1"], slow.chi_1.T, rtol=6e-5)
     np.testing.assert_allclose(found["q_star"], slow.q_star.T, rtol=6e-5)
-    np.testing.assert_allclose(found["xi"], slow.xi_grad.T, rtol=1e-2)  # ξ magnifies the rounding of χ₁ near 1
+    np.testing.assert_allclose(found["xi_grad"], slow.xi_grad.T, rtol=1e-2)  # ξ magnifies the rounding of χ₁ near 1
+    exec(found["python"], names := {})
+    for name in ("chi_1", "q_star", "xi_grad"):
+        np.testing.assert_allclose(getattr(names["plane"], name).T, found[name], rtol=1e-2 if name == "xi_grad" else 6e-5)
+
+
+@pytest.mark.parametrize(("activation", "b_max"), [("tanh", 0.5), ("relu", 0.5), ("gelu", 0.2)])
+def test_the_correlations_of_the_plane_are_those_of_its_points(activation, b_max):
+    query = {"activation": activation, "columns": 9, "rows": 8, "w_max": 3, "b_max": b_max}
+    plane, found = ask("phase/plane", **query), ask("phase/correlations", **query)
+    seen = set()
+    for r, k in [(0, 0), (0, 8), (3, 2), (5, 5), (7, 8), (1, 6)]:
+        w, b = plane["sigma_w2"][k], plane["sigma_b2"][r]
+        if np.isinf(plane["q_star"][r][k]):
+            assert np.isnan(found["c_star"][r][k])
+            seen.add("diverges")
+            continue
+        seen.add(td.meanfield.phase(activation, w, b))
+        # A fixed point of the correlation map, at which its slope is exp(−1/ξ_c) < 1: that there are no others is convexity.
+        c, h = found["c_star"][r][k], 1e-4
+        below, at, above = td.meanfield.c_map(np.array([c - h, c, min(1.0, c + h)]), activation, w, b)
+        assert at == pytest.approx(c, abs=2e-5)
+        slope = (above - below) / (min(1.0, c + h) - c + h)
+        assert slope == pytest.approx(math.exp(-1 / found["xi_c"][r][k]), abs=3e-3)
+        assert slope < 1
+    assert {"ordered", "chaotic" if activation == "tanh" else "diverges"} <= seen
 
 
 def test_the_critical_line_is_critical():
@@ -186,6 +211,8 @@ def test_the_recorded_run_is_what_training_gives():
     for name in ("loss", "output", "features", "eigenvalues"):
         known = np.array(recorded[name])
         np.testing.assert_allclose(now[name], known, rtol=0.02, atol=2e-3 * np.abs(known).max(), err_msg=name)
+    resolved = (known := np.array(recorded["eigenvalues"])) > 1e-5  # a hundredth of ε
+    np.testing.assert_allclose(np.array(now["eigenvalues"])[resolved], known[resolved], rtol=0.05)
     assert np.abs(np.array(recorded["rank"]) - now["rank"]).max() <= 1
 
 

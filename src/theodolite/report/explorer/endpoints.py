@@ -41,6 +41,7 @@ def endpoints(store: Any = None) -> dict[str, Endpoint]:
     """
     found = {
         "phase/plane": Endpoint(phase.plane, phase.PLANE),
+        "phase/correlations": Endpoint(phase.correlations, phase.PLANE),
         "phase/point": Endpoint(phase.point, phase.POINT),
         "condensation/plane": Endpoint(condensation.plane, condensation.PLANE),
         "condensation/point": Endpoint(condensation.point, condensation.POINT),

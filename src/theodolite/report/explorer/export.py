@@ -87,7 +87,8 @@ def _wanted(small: bool) -> Iterator[tuple[str, dict[str, str]]]:
     activations = ACTIVATIONS[:2] if small else ACTIVATIONS
     across, up = (ACROSS[1::3], UP[::3]) if small else (ACROSS, UP)
     for name in activations:
-        yield "phase/plane", {"activation": name, "columns": "48", "rows": "36"}
+        for question in ("phase/plane", "phase/correlations"):
+            yield question, {"activation": name, "columns": "48", "rows": "36"}
         w_max = plane(name, None, 1.0, 8, 8)["w_max"]
         for w in across:
             for b in up:
@@ -103,7 +104,7 @@ def _wanted(small: bool) -> Iterator[tuple[str, dict[str, str]]]:
                 {"activation": "tanh", "target": "four_points", "gamma": f"{gamma:g}", "gamma_prime": f"{prime:g}"},
             )
     for activation, init in RUNS[:1] if small else RUNS:
-        yield "staircase/run", {"activation": activation, "init": init, "steps": "100" if small else "2000"}
+        yield "staircase/run", {"activation": activation, "init": init, "steps": "2000"}
     for hidden in NETWORKS[:2] if small else NETWORKS:
         for seed in SEEDS[: 2 if small else None]:
             yield "regions/network", {"hidden": ",".join(map(str, hidden)), "seed": str(seed)}

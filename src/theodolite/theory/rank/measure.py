@@ -41,6 +41,9 @@ __all__ = [
 
 Mode = Literal["absolute", "relative", "function"]
 
+#: Share of the trace from which on one eigenvalue counts as all there is.
+ONE_DIRECTION = 0.9
+
 
 @quantity(symbol="λ_i", reference="yang2024 §2", fill={"weights": "sample_weights"})
 def spectrum(features: Any, weights: Any = None, *, center: bool = False, method: Literal["svd", "gram"] = "svd") -> Any:
@@ -199,7 +202,12 @@ def effective_rank(
     return torch.where(total[..., 0] > 0, entropy.exp(), 0.0)
 
 
-@quantity(symbol="srank", reference="roy2007", fill={"weights": "sample_weights"})
+def judge_stable_rank(seen: Observation) -> Judgement:
+    """Rank collapse: one eigenvalue holds at least 90 % of the trace, so that all features are nearly one vector up to scale."""
+    return Judgement("one direction" if seen.value <= 1 / ONE_DIRECTION else "several directions")
+
+
+@quantity(symbol="srank", reference="roy2007", fill={"weights": "sample_weights"}, judge=judge_stable_rank)
 def stable_rank(features: Any, weights: Any = None, *, center: bool = False) -> Any:
     """Stable rank tr(M)/λ_1 = ‖A‖_F²/‖A‖₂² of the weighted features A.
 
@@ -244,7 +252,16 @@ def participation_ratio(features: Any, weights: Any = None, *, center: bool = Fa
     return trace**2 / torch.where(square > 0, square, 1.0)
 
 
-@quantity(symbol="rank", reference="gu1996", fill={"weights": "sample_weights"})
+def judge_numerical_rank(seen: Observation) -> Judgement:
+    """Whether some neurons are combinations of the others to rounding; too few rows for the neurons cannot tell."""
+    width, samples, r = seen.facts["width"], seen.facts["samples"], round(seen.value)
+    if r >= width:
+        return Judgement("full", "", "good")
+    # There is a row for each sample, or for each of its positions: a rank that is no multiple of the samples is less than the rows.
+    return Judgement("not full" if r > 0 and r % samples == 0 else "dependent")
+
+
+@quantity(symbol="rank", reference="gu1996", fill={"weights": "sample_weights"}, judge=judge_numerical_rank)
 def numerical_rank(features: Any, weights: Any = None, *, center: bool = False) -> Any:
     """Numerical rank #{σ_i > max(N, n) u σ_1} of the weighted features, u the unit roundoff of the features' dtype.
 
@@ -323,8 +340,8 @@ def _checked(features: Any, weights: Any, *, finite: bool = True) -> tuple[torch
 
 def _check_leading(weights: torch.Tensor, features: torch.Tensor) -> None:
     try:
-        torch.broadcast_shapes(weights.shape, features.shape[:-1])
-    except RuntimeError:
+        np.broadcast_shapes(weights.shape, features.shape[:-1])  # torch's takes as long as a small eigen-solve
+    except ValueError:
         raise ArgumentError(
             f"weights must fit the leading dimensions of features, {tuple(features.shape[:-1])}, got {tuple(weights.shape)}"
         ) from None

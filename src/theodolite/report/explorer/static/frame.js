@@ -89,15 +89,21 @@ export class Frame {
     try {
       const answer = await ask(endpoint, query, this.standard);
       if (this.closed) return;
-      this.notes[key] = [answer.note, ...(answer.notes ?? [])].filter(Boolean).join(" ");
-      this.say([...new Set(Object.values(this.notes))].filter(Boolean).join(" "));
+      this.note(key, [answer.note, ...(answer.notes ?? [])].filter(Boolean).join(" "));
       show(answer);
     } catch (error) {
       if (this.closed) return;
-      if (error instanceof Refused) this.say(error.message, true);
-      else if (error instanceof TypeError && /fetch|network/i.test(error.message)) this.say("The server does not answer; start it again with: theodolite serve", true);
+      if (error instanceof Refused) this.note(key, error.message, true);
+      else if (error instanceof TypeError && /fetch|network/i.test(error.message)) this.note(key, "The server does not answer; start it again with: theodolite serve", true);
       else throw error;
     }
+  }
+
+  // What is to be told of one kind of question, until its next answer: a refusal stays while other answers come in.
+  note(key, text, error = false) {
+    this.notes[key] = { text, error: error && text !== "" };
+    const all = Object.values(this.notes);
+    this.say([...new Set(all.map((n) => n.text))].filter(Boolean).join(" "), all.some((n) => n.error));
   }
 
   idle() {

@@ -12,16 +12,19 @@ export const defaults = { activation: "tanh", show: "chi_1", w: 1.5, b: 0.05, de
 
 const NAMES = ["tanh", "relu", "leaky_relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "mish", "sigmoid", "softplus", "softsign",
   "hardtanh", "hardswish", "erf", "sin", "cos", "abs", "square", "gaussian", "xtanh", "x2tanh", "identity"];
+// What the plane is coloured by: how it is called, its symbol, and which answer holds it.
 const SHOWN = {
-  chi_1: ["χ₁, growth of gradients per layer", "χ₁"],
-  xi: ["ξ, depth that gradients reach", "ξ"],
-  q_star: ["q*, fixed variance", "q*"],
+  chi_1: ["χ₁, growth of squared gradients per layer", "χ₁", "plane"],
+  q_star: ["q*, fixed variance", "q*", "plane"],
+  c_star: ["c*, fixed correlation", "c*", "correlations"],
+  xi_c: ["ξ_c, depth that correlations reach", "ξ_c", "correlations"],
+  xi_grad: ["ξ_∇, depth that gradients reach", "ξ_∇", "plane"],
 };
 const DEPTHS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200, 500, 1000];
 
 export const mount = mounting(() => View, {
   name: "phase", standard: { b_max: defaults.bmax }, title: "Where can a deep network be trained?",
-  intro: "Wide networks with weights of variance σ_w²/fan-in and biases of variance σ_b². Below the critical line χ₁ = 1 signals of different inputs merge and gradients vanish, above it they scatter and gradients explode. Pick a point, or move it with the arrow keys.",
+  intro: "Wide networks with weights of variance σ_w²/fan-in and biases of variance σ_b². Left of the critical line χ₁ = 1 signals of different inputs merge and gradients vanish, right of it they scatter and gradients explode. Pick a point, or move it with the arrow keys.",
 });
 
 class View {
@@ -32,7 +35,7 @@ class View {
     const names = offered("phase/plane", "activation") ?? NAMES;
     this.fields = {
       activation: selectField("activation", names, values.activation, (v) => context.set({ activation: v, wmax: 0 }, { push: true })),
-      show: selectField("shown", Object.entries(SHOWN).map(([k, [text]]) => [k, text]), values.show, set("show")),
+      show: selectField("coloured by", Object.entries(SHOWN).map(([k, [text]]) => [k, text]), values.show, set("show")),
       w: numberField("σ_w²", { low: 0.001, high: 400, step: "any", value: values.w, onchange: set("w") }),
       b: numberField("σ_b²", { low: 0, high: 25, step: "any", value: values.b, onchange: set("b") }),
       depth: sliderField("depth of the Jacobian", { values: DEPTHS, value: values.depth, show: (v) => `${v} layers`, onchange: set("depth") }),
@@ -88,30 +91,50 @@ class View {
     const [r, k] = [d.sigma_b2.length, d.sigma_w2.length];
     const row = Math.min(r - 1, Math.floor((y / d.b_max) * r));
     const column = Math.min(k - 1, Math.floor((x / d.w_max) * k));
-    return `(${fmt(x, 3)}, ${fmt(y, 3)})  ${SHOWN[this.values.show][1]} = ${fmt(d[this.values.show][row][column], 3)}`;
+    const value = this.colours()?.[row][column];
+    return `(${fmt(x, 3)}, ${fmt(y, 3)})${value === undefined ? "" : `  ${SHOWN[this.values.show][1]} = ${fmt(value, 3)}`}`;
   }
 
+  // The numbers of the plane that are shown; undefined until they are there.
+  colours() { return (SHOWN[this.values.show][2] === "plane" ? this.data : this.correlations)?.[this.values.show]; }
+
   update(values, changed) {
+    if (!Object.hasOwn(SHOWN, values.show)) values.show = defaults.show; // an address may be written by anyone
     this.values = values;
     for (const [name, field] of Object.entries(this.fields)) field.set(values[name]);
     const has = (...names) => names.some((n) => changed.includes(n));
     if (has("activation", "wmax", "bmax")) {
-      this.frame.ask("plane", "phase/plane", { activation: values.activation, w_max: values.wmax || undefined, b_max: values.bmax }, (answer) => {
-        this.data = answer;
-        this.drawPlane();
-      });
+      this.correlations = null;
+      this.askPlane("plane", (answer) => { this.data = answer; this.showPython(); });
     } else if (has("show", "w", "b")) this.drawPlane();
+    if (SHOWN[values.show][2] === "plane") this.frame.note("correlations", "");
+    else if (has("activation", "wmax", "bmax", "show") && !this.correlations) this.askPlane("correlations", (answer) => { this.correlations = answer; });
     if (has("activation", "w", "b", "depth")) {
       const query = { activation: values.activation, w: values.w, b: values.b, depth: values.depth };
       this.frame.ask("point", "phase/point", query, (answer) => { this.point = answer; this.drawPoint(); });
     }
   }
 
+  askPlane(question, keep) {
+    const { activation, wmax, bmax } = this.values;
+    this.frame.ask(question, `phase/${question}`, { activation, w_max: wmax || undefined, b_max: bmax }, (answer) => {
+      // The plane may have been changed since it was asked.
+      if (activation !== this.values.activation || wmax !== this.values.wmax || bmax !== this.values.bmax) return;
+      keep(answer);
+      this.drawPlane();
+    });
+  }
+
+  showPython() {
+    if (this.point && this.data) this.frame.setPython(`${this.point.python}\n# the plane\n${this.data.python}`);
+  }
+
   scale() {
     const show = this.values.show;
     if (show === "chi_1") return diverging(0.25, 1, 4, true);
-    const values = this.data[show].flat().map(num).filter((v) => Number.isFinite(v) && v > 0).sort((a, b) => a - b);
-    if (show === "xi") return sequential(1, 300, true);
+    if (show === "c_star") return sequential(0, 1);
+    if (show === "xi_c" || show === "xi_grad") return sequential(1, 300, true);
+    const values = this.data.q_star.flat().map(num).filter((v) => Number.isFinite(v) && v > 0).sort((a, b) => a - b);
     return sequential(Math.max(values[Math.floor(values.length * 0.02)] ?? 0.01, 1e-4), values[Math.floor(values.length * 0.98)] ?? 1, true);
   }
 
@@ -119,7 +142,7 @@ class View {
     if (!this.data) return;
     const d = this.data;
     const lost = d.q_star.flat().filter((v) => v === "inf").length / (d.sigma_w2.length * d.sigma_b2.length);
-    this.hint.textContent = lost ? `In ${fmt(100 * lost, 2)} % of the plane the variance diverges with depth; χ₁ and ξ are their limits there.` : "";
+    this.hint.textContent = lost ? `In ${fmt(100 * lost, 2)} % of the plane the variance diverges with depth; χ₁ and ξ_∇ are their limits there, and no c* exists.` : "";
     const scale = this.scale();
     const colour = (v) => scale.colour(v === Infinity ? scale.high : Math.max(v, 1e-30));
     const line = d.line;
@@ -131,7 +154,8 @@ class View {
         part.y.push(line.sigma_b2[k]);
       }
     });
-    const layers = [{ kind: "heat", values: d[this.values.show], extent: { x: [0, d.w_max], y: [0, d.b_max] }, colour, smooth: true, infinite: this.values.show === "q_star" }];
+    const values = this.colours();
+    const layers = !values ? [] : [{ kind: "heat", values, extent: { x: [0, d.w_max], y: [0, d.b_max] }, colour, smooth: true, infinite: this.values.show === "q_star" }];
     if (parts.stable.x.some((v) => v !== null)) layers.push({ kind: "line", ...parts.stable, color: "ink", width: 2.4, halo: true, label: "critical line χ₁ = 1", aside: true });
     if (parts.unstable.x.some((v) => v !== null)) layers.push({ kind: "line", ...parts.unstable, color: "ink", width: 2.4, dash: [6, 5], label: "critical, but the variance leaves it", aside: true });
     if (line.sigma_w2.length === 1) layers.push({ kind: "points", x: line.sigma_w2, y: line.sigma_b2, color: "ink", size: 6, halo: true, label: "critical point" });
@@ -141,7 +165,7 @@ class View {
 
   drawPoint() {
     const p = this.point;
-    this.frame.setPython(p.python);
+    this.showPython();
     const phase = p.diverges ? "diverging" : p.phase;
     const words = {
       ordered: `ordered: squared gradients shrink ${fmt(1 / num(p.chi_1), 3)}× per layer`,
@@ -225,9 +249,10 @@ class View {
 
   rows() {
     if (!this.data) return [];
-    const d = this.data;
-    const rows = [["sigma_w2", "sigma_b2", "chi_1", "xi_grad", "q_star"]];
-    d.sigma_b2.forEach((b, r) => d.sigma_w2.forEach((w, k) => rows.push([w, b, d.chi_1[r][k], d.xi[r][k], d.q_star[r][k]])));
+    const d = { ...this.data, ...this.correlations };
+    const names = Object.keys(SHOWN).filter((name) => d[name]);
+    const rows = [["sigma_w2", "sigma_b2", ...names]];
+    d.sigma_b2.forEach((b, r) => d.sigma_w2.forEach((w, k) => rows.push([w, b, ...names.map((name) => d[name][r][k])])));
     return rows;
   }
 }

@@ -13,11 +13,11 @@ from theodolite.nets.activations import ACTIVATIONS
 from theodolite.report.explorer.parameters import Choice, Field, Number, Whole
 from theodolite.report.explorer.payload import rounded
 
-__all__ = ["PLANE", "POINT", "plane", "point"]
+__all__ = ["PLANE", "POINT", "correlations", "plane", "point"]
 
 _NAMES = tuple(ACTIVATIONS)
 
-#: Parameters of `plane`; windows left out are chosen by the activation.
+#: Parameters of `plane` and of `correlations`; windows left out are chosen by the activation.
 PLANE: dict[str, Field] = {
     "activation": Choice(_NAMES, "tanh"),
     "w_max": Number(0.1, 400.0),
@@ -40,7 +40,7 @@ NODES = 33
 
 
 def plane(activation: str, w_max: float | None, b_max: float, columns: int, rows: int) -> dict[str, Any]:
-    """χ₁, the gradient's depth scale and q* on a grid, with the critical line.
+    """χ₁, the gradient's depth scale and q* on a grid, with the critical line: what takes no correlation map.
 
     Args:
         activation: name.
@@ -55,11 +55,7 @@ def plane(activation: str, w_max: float | None, b_max: float, columns: int, rows
     from theodolite.theory.meanfield.predict.moments import moment_table
 
     phi = ACTIVATIONS[activation]
-    line = _critical_line(activation, b_max)
-    high = w_max if w_max is not None else _window(line["sigma_w2"])
-    # Points at the centres of the cells that are drawn: σ_w² = 0 itself says nothing.
-    w = (np.arange(columns) + 0.5) * high / columns
-    b = (np.arange(rows) + 0.5) * b_max / rows
+    high, w, b = _grid(activation, w_max, b_max, columns, rows)
     grid_w, grid_b = (np.ascontiguousarray(a) for a in np.broadcast_arrays(w[None, :], b[:, None]))
     q = fixed_variance(phi, grid_w, grid_b, 1.0, diverging=np.inf)
     # Where the variance diverges χ₁ is its limit for large q, as in `meanfield.phase_diagram`.
@@ -71,11 +67,29 @@ def plane(activation: str, w_max: float | None, b_max: float, columns: int, rows
         "sigma_w2": w,
         "sigma_b2": b,
         "chi_1": rounded(chi),
-        "xi": rounded(np.abs(length_scale(chi))),
+        "xi_grad": rounded(np.abs(length_scale(chi))),
         "q_star": rounded(q),
-        "line": line,
+        "line": _critical_line(activation, b_max),
         "python": _plane_code(activation, high, b_max, columns, rows),
     }
+
+
+def correlations(activation: str, w_max: float | None, b_max: float, columns: int, rows: int) -> dict[str, Any]:
+    """c* and ξ_c on the grid of `plane`, whose arguments it takes.
+
+    They solve the correlation map, which takes some seconds for activations without a closed form or a series: hence apart.
+    """
+    from theodolite.theory import meanfield
+
+    _, w, b = _grid(activation, w_max, b_max, columns, rows)
+    found = meanfield.phase_diagram(ACTIVATIONS[activation], w, b)
+    return {"c_star": rounded(found.c_star.T), "xi_c": rounded(found.xi_c.T)}
+
+
+def _grid(activation: str, w_max: float | None, b_max: float, columns: int, rows: int) -> tuple[float, np.ndarray, np.ndarray]:
+    """The right end of the window, and the points at the centres of the cells that are drawn: σ_w² = 0 itself says nothing."""
+    high = w_max if w_max is not None else _window(_critical_line(activation, b_max)["sigma_w2"])
+    return high, (np.arange(columns) + 0.5) * high / columns, (np.arange(rows) + 0.5) * b_max / rows
 
 
 @functools.lru_cache(maxsize=64)
