@@ -22,7 +22,7 @@ from theodolite.lab.layout import DONE, array_metadata, encode_chunk
 from theodolite.lab.spec import differences
 from theodolite.lab.storage import LocalStorage, RemoteStorage, Storage, open_storage
 
-__all__ = ["Grid", "fill_blocks", "fill_grid"]
+__all__ = ["Grid", "check_executor", "fill_blocks", "fill_grid"]
 
 #: Tasks in flight.
 WINDOW = 16
@@ -151,6 +151,19 @@ def fill_blocks(
     return result
 
 
+def check_executor(executor: Any) -> None:
+    """Raise `ArgumentError` for what is no executor and not None.
+
+    Example:
+        >>> check_executor(None)
+    """
+    if executor is not None and not isinstance(executor, Executor):
+        raise ArgumentError(
+            f"executor must be a concurrent.futures.Executor (a pool, theodolite.lab.Workers, Dask's client.get_executor()) or None, "
+            f"got {executor!r}"
+        )
+
+
 def fill_grid(
     compute: Block,
     grid: Grid,
@@ -189,11 +202,7 @@ def fill_grid(
         slices = grid.slices(index)
         return slices if arguments is None else arguments(*slices)
 
-    if executor is not None and not isinstance(executor, Executor):
-        raise ArgumentError(
-            f"executor must be a concurrent.futures.Executor (a pool, theodolite.lab.Workers, Dask's client.get_executor()) or None, "
-            f"got {executor!r}"
-        )
+    check_executor(executor)
     if out is None:
         results = {name: np.empty(grid.shape, grid.dtype) for name in grid.names}
         for index, blocks in _results(list(grid), executor, compute, given):

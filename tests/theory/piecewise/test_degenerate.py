@@ -227,6 +227,7 @@ def test_half_spaces_of_regions_thinner_than_any_float(nets):
         (lambda r, m: r.level_set(float("nan")), "value must be"),
         (lambda r, m: td.piecewise.merge_regions(m), "Sequential"),
         (lambda r, m: td.piecewise.regions(m, td.box(-1, 1, dim=2), max_regions="x"), "max_regions"),
+        (lambda r, m: td.piecewise.regions(m, td.box(-1, 1, dim=2), executor=3), "executor"),
         (lambda r, m: td.piecewise.regions(m, td.box(-1, 1, dim=2), max_regions=float("nan")), "max_regions"),
         (lambda r, m: td.box("a", 1, dim=2), "low"),
         (lambda r, m: td.box([[1, 2], [3]], 1), "low"),

@@ -110,6 +110,10 @@ def regions(
         (4, [1.0, 1.0, 1.0, 1.0])
     """
     _check_options(domain, certify, max_regions)
+    if executor is not None:
+        from theodolite.lab.blocks import check_executor
+
+        check_executor(executor)
     program = lower(model, _input_shape(model, domain), output)
     if domain is None or domain.dim > LARGEST_DIM:
         if certify != "none":
