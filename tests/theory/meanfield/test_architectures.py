@@ -294,3 +294,17 @@ def test_experiment_runs_verifies_and_draws(name):
     assert not any("could not be carried out" in verdict.evidence for _, verdict in verification)
     assert record.figure() is not None
     plt.close("all")
+
+
+@pytest.mark.parametrize(("theory", "measured", "verdict"), [(1.01, 1.02, "holds"), (1.01, 0.99, "holds under"), (0.9, 1.1, "fails")])
+def test_growth_below_one_is_finite_width_where_the_theory_lies_above(theory, measured, verdict):
+    import xarray as xr
+
+    from theodolite.theory.meanfield.claims.architectures import batchnorm_explodes
+
+    seeds = measured + 1e-3 * np.arange(-1, 2)
+    data = xr.Dataset(
+        {"growth": (("activation", "batch"), [[theory]]), "measured": (("activation", "batch", "seed"), [[seeds]])},
+        coords={"activation": ["identity"], "batch": [96], "seed": range(3)},
+    )
+    assert batchnorm_explodes(data).word == verdict
