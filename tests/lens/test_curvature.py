@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import theodolite as td
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.lens.curvature import LossHessian, TangentOperator, half_squared_error
 from theodolite.lens.kernel import tangent_kernel
@@ -46,7 +47,7 @@ def test_attention_has_tangent_products_and_a_hessian():
 
 def test_operations_in_place_are_named_in_the_backward_pass_too():
     x = torch.randn(4, 3)
-    for observe in (tangent_kernel, TangentOperator, lambda m, z: LossHessian(m, z, torch.zeros(4, 2))):
+    for observe in (td.tangent.ntk, tangent_kernel, TangentOperator, lambda m, z: LossHessian(m, z, torch.zeros(4, 2))):
         with pytest.raises(UnsupportedError, match="in-place"):
             observe(InPlaceLater(), x)
 

@@ -52,8 +52,9 @@ def test_wide_and_ill_conditioned_features_interpolate_as_lstsq_does(ridge):
         a = matrix[:, : solution.width]
         conditions.append(np.linalg.cond(a))
         residual, least = (np.linalg.norm(a @ b - targets) for b in (solution.coefficients, oracle(a, targets, ridge)))
-        rounding = np.finfo(float).eps * np.linalg.norm(a) * np.linalg.norm(solution.coefficients)  # of the product a·b itself
-        assert residual <= 1.01 * least + rounding
+        # Where even the best residual is nothing but the rounding of a·b, it may be a tenth of that rounding larger.
+        rounding = np.finfo(float).eps * np.linalg.norm(a) * np.linalg.norm(solution.coefficients)
+        assert residual <= 1.01 * least + (max(1e-7, 0.1 * rounding) if least < rounding else 1e-7)
     assert max(conditions) > 1e10
 
 

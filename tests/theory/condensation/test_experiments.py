@@ -271,11 +271,11 @@ def test_claims_can_fail(records):
 
 
 def test_few_neurons_of_the_linear_regime_are_not_taken_for_condensed_ones():
-    """Twenty neurons cannot fill 72 bins: what counts is whether their entropy falls."""
+    """Twenty neurons cannot fill 72 bins: their entropy is low from the start, and tells nothing."""
     record = TwoLayerTraining(
         t=0.7, convention="variance", width=20, epochs=40, test_size=10, seeds=(1, 2), activation="xtanh"
     ).run()
     assert record.data.attrs["regime"] == "linear"
     assert float(record.data["orientation_entropy"].isel(epoch=0).mean()) < 0.8
     (_, verdict), *_ = record.verify()
-    assert verdict.word == "holds"
+    assert verdict.word == "undecided"

@@ -222,7 +222,7 @@ def test_sgd_visits_every_sample_once_per_epoch():
     assert np.array_equal(again.w[0], run.w[0])
     assert not np.array_equal(other.w[0], run.w[0]) or True in (other.w[0] == 0)
     full = gradient_descent(x, y, [5], Optimizer("sgd", batch_size=7), learning_rate=1.0)
-    np.testing.assert_allclose(full.w, gradient_descent(x, y, [5], learning_rate=1.0).w, rtol=1e-12)
+    np.testing.assert_allclose(full.w, gradient_descent(x, y, [5], learning_rate=1.0).w, rtol=1e-14)
 
 
 def test_normalized_descent_survives_underflow():

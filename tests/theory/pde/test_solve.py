@@ -300,11 +300,10 @@ def test_several_fits_are_the_single_ones(partition):
     functions = [lambda x: torch.sin(5 * x[:, 0]), lambda x: torch.exp(x[:, 0])]
     rows = features(x)
     for function, solution in zip(functions, fits(functions, features, points=x), strict=True):
-        one, target = fit(function, features, points=x), function(x)
-        # What two backward stable solvers may differ by: rounding of A c, not of the data, whatever the LAPACK.
-        size = float(torch.linalg.matrix_norm(rows, 2) * torch.maximum(solution.coefficients.norm(), one.coefficients.norm()))
-        rounding = 100 * torch.finfo(torch.float64).eps * size
-        assert float((rows @ (solution.coefficients - one.coefficients)).norm()) < rounding
-        residual = float((rows @ solution.coefficients - target).norm())
-        assert solution.residual == pytest.approx(residual / float(target.norm()), abs=rounding / float(target.norm()))
-        assert solution.error == pytest.approx(one.error, rel=1e-2, abs=rounding / float(target.norm()))
+        one = fit(function, features, points=x)
+        torch.testing.assert_close(rows @ solution.coefficients, rows @ one.coefficients, rtol=0, atol=1e-11)
+        target = function(x)
+        assert solution.residual == pytest.approx(
+            float((rows @ solution.coefficients - target).norm() / target.norm()), abs=1e-13
+        )
+        assert solution.error == pytest.approx(one.error, rel=1e-2)

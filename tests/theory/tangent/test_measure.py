@@ -127,22 +127,6 @@ def test_outputs_must_be_a_word_or_an_index(outputs):
         td.tangent.ntk(model, x, outputs=outputs)
 
 
-class InPlaceLater(nn.Module):
-    """Overwrites what its backward pass needs."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(3, 2)
-
-    def forward(self, x):
-        return torch.sigmoid(self.layer(x)).mul_(2.0)
-
-
-def test_operations_in_place_that_only_the_backward_pass_refuses_are_named():
-    with pytest.raises(UnsupportedError, match="in-place"):
-        td.tangent.ntk(InPlaceLater(), torch.randn(4, 3))
-
-
 def test_an_index_may_be_of_numpy_and_inference_mode_does_not_matter():
     model, (x, _) = network(), data()
     expected = td.tangent.ntk(model, x)[:, :, 1, 1]

@@ -68,8 +68,8 @@ def _packed(bits, parents, sides):
 
 
 def _subdivide(shape, cells, lines, certified):
-    """Stands for the cutter of d = len(shape) dimensions, a length that is part of the tuple's type."""
-    raise NotImplementedError
+    """The cutter of d = len(shape) dimensions; compiled, the choice falls with the tuple's type."""
+    return (subdivide_intervals if len(shape) == 1 else subdivide_polygons)(cells, lines, certified)
 
 
 @overload(_subdivide)
