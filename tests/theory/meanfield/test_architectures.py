@@ -296,15 +296,22 @@ def test_experiment_runs_verifies_and_draws(name):
     plt.close("all")
 
 
-@pytest.mark.parametrize(("theory", "measured", "verdict"), [(1.01, 1.02, "holds"), (1.01, 0.99, "holds under"), (0.9, 1.1, "fails")])
-def test_growth_below_one_is_finite_width_where_the_theory_lies_above(theory, measured, verdict):
+@pytest.mark.parametrize(
+    ("theory", "measured", "widest", "verdict"),
+    [(1.01, 1.02, 1.01, "holds"), (1.01, 0.99, 1.01, "holds under"), (1.01, 0.99, 0.999, "fails"), (0.9, 1.1, 1.1, "fails")],
+)
+def test_growth_below_one_is_finite_width_only_if_wider_networks_show_it(theory, measured, widest, verdict):
     import xarray as xr
 
     from theodolite.theory.meanfield.claims.architectures import batchnorm_explodes
 
-    seeds = measured + 1e-3 * np.arange(-1, 2)
+    spread = 1e-3 * np.arange(-1, 2)
     data = xr.Dataset(
-        {"growth": (("activation", "batch"), [[theory]]), "measured": (("activation", "batch", "seed"), [[seeds]])},
-        coords={"activation": ["identity"], "batch": [96], "seed": range(3)},
+        {
+            "growth": (("activation", "batch"), [[theory]]),
+            "measured": (("activation", "batch", "seed"), [[measured + spread]]),
+            "weakest": (("width", "seed"), [measured + spread, widest + spread]),
+        },
+        coords={"activation": ["identity"], "batch": [96], "width": [8, 80], "seed": range(3)},
     )
     assert batchnorm_explodes(data).word == verdict

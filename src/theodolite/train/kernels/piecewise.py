@@ -40,16 +40,20 @@ def sorted_outputs(activation: str, w: np.ndarray, b: np.ndarray, a: np.ndarray,
         [[6.0, 0.0]]
     """
     slope, offset, kinks, changes = PIECES[activation]
+    pieces = (slope, offset, np.array(kinks), np.array(changes))
     x = np.asarray(x, np.float64)
     order = np.argsort(x, kind="stable")
     result = np.empty((w.shape[0], x.size))
-    w, b, a = (np.ascontiguousarray(v, np.float64) for v in (w, b, a))
-    _sweep(slope, offset, np.array(kinks), np.array(changes), w, b, a, x[order], order, result)
+    neurons = tuple(np.ascontiguousarray(v, np.float64) for v in (w, b, a))
+    _sweep(pieces, neurons, x[order], order, result)
     return result
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _sweep(slope, offset, kinks, changes, w, b, a, x, order, result):
+def _sweep(pieces, neurons, x, order, result):
+    """Outputs of every network at ascending points, each to its place in the order given."""
+    slope, offset, kinks, changes = pieces
+    w, b, a = neurons
     members, width = w.shape
     place, steep, level = np.empty((2, width * kinks.size)), np.empty((2, width * kinks.size)), np.empty((2, width * kinks.size))
     for e in range(members):

@@ -43,12 +43,12 @@ def descend(a0, v0, x, y, kappa, kappa_prime, growth, floor, most_steps):
     count = len(y)
     blocks = (width + BLOCK - 1) // BLOCK
     # Padding with neurons of weight zero: their gradients vanish, and they stay.
-    start_a, move_a = np.zeros((blocks, BLOCK)), np.zeros((blocks, BLOCK))
-    start_v, move_v = np.zeros((blocks, dimension, BLOCK)), np.zeros((blocks, dimension, BLOCK))
+    # A neuron is a column: V, and A in the last row.
+    start, move = np.zeros((blocks, dimension + 1, BLOCK)), np.zeros((blocks, dimension + 1, BLOCK))
     for k in range(width):
-        start_a[k // BLOCK, k % BLOCK] = a0[k]
+        start[k // BLOCK, dimension, k % BLOCK] = a0[k]
         for d in range(dimension):
-            start_v[k // BLOCK, d, k % BLOCK] = v0[d, k]
+            start[k // BLOCK, d, k % BLOCK] = v0[d, k]
     square = np.array([np.sum(x[i] ** 2) for i in range(count)])
     residual = np.zeros(count)
     rate_a, rate_v = 0.0, 0.0
@@ -60,7 +60,7 @@ def descend(a0, v0, x, y, kappa, kappa_prime, growth, floor, most_steps):
         outputs[:] = 0.0
         sums[:] = 0.0
         for b in range(blocks):
-            sweep(start_a[b], move_a[b], start_v[b], move_v[b], x, square, residual, rate_a, rate_v, outputs, sums, scratch)
+            sweep(start[b], move[b], (x, square, residual), (rate_a, rate_v), (outputs, sums), scratch)
         error = 0.0
         for i in range(count):
             residual[i] = kappa * np.sum(outputs[i]) - y[i]
@@ -80,15 +80,19 @@ def descend(a0, v0, x, y, kappa, kappa_prime, growth, floor, most_steps):
             eta = min(eta, growth * math.sqrt(norm_v / (outer * error)) * count / (kappa * kappa_prime))
         rate_a, rate_v = -eta * kappa / kappa_prime / count, -eta * kappa * kappa_prime / count
         step += 1
-    distance_w = math.sqrt(np.sum(move_v**2) / np.sum(start_v**2))
-    distance_a = math.sqrt(np.sum(move_a**2) / np.sum(start_a**2))
+    distance_w = math.sqrt(np.sum(move[:, :dimension] ** 2) / np.sum(start[:, :dimension] ** 2))
+    distance_a = math.sqrt(np.sum(move[:, dimension] ** 2) / np.sum(start[:, dimension] ** 2))
     return distance_w, distance_a, step, loss, loss <= floor
 
 
 @compiled
-def sweep(start_a, move_a, start_v, move_v, x, square, residual, rate_a, rate_v, outputs, sums, scratch):
+def sweep(start, move, samples, rates, parts, scratch):
     """Update one block of neurons and add its parts to the outputs and to Σh², ΣA²σ′²|x|², ΣA², ΣV² (per lane)."""
-    dimension = start_v.shape[0]
+    x, square, residual = samples
+    rate_a, rate_v = rates
+    outputs, sums = parts
+    dimension = start.shape[0] - 1
+    start_v, move_v, start_a, move_a = start[:dimension], move[:dimension], start[dimension], move[dimension]
     z, a, step_a = scratch[0], scratch[1], scratch[2]
     v, step_v = scratch[3 : 3 + dimension], scratch[3 + dimension :]
     for k in range(BLOCK):

@@ -144,23 +144,8 @@ def predict_directions(
             TheodoliteWarning,
             stacklevel=2,
         )
-    c = 1.0 if found.p is None else float(np.sign(found.coefficient))
-    dimension = inputs.shape[1]
-    degenerate = False
-    if found.p == 1:
-        parts, method = _first_moment(inputs, targets), "p = 1"
-        degenerate = not parts
-    elif found.p == 2:
-        parts, degenerate = _second_moment(inputs, targets)
-        method = "p = 2"
-    elif dimension == 2 and (found.p is not None or term.order == 1):
-        extrema, degenerate = (
-            sector_extrema(inputs, targets, term) if found.p is None else monomial_extrema(inputs, targets, found.p)
-        )
-        parts, method = _on_the_circle(extrema), "sectors" if found.p is None else "roots"
-    else:
-        parts, degenerate = _by_flow(Potential(inputs, targets, term), starts or _affordable(inputs, term), seed)
-        method = "flow" if found.p is None else "power iteration"
+    potential = Potential(inputs, targets, term)
+    parts, degenerate, method = _extrema(potential, found.p, starts or _affordable(inputs, term), seed)
     if degenerate:
         warnings.warn(
             f"the moment tensor of order {term.order} is degenerate"
@@ -170,27 +155,31 @@ def predict_directions(
             TheodoliteWarning,
             stacklevel=2,
         )
-    vectors = np.array([v for v, _, _ in parts]).reshape(-1, dimension)
-    maximum = np.array([is_max for _, is_max, _ in parts], dtype=bool)
-    strength = Potential(inputs, targets, term).value(vectors)
-    kind = np.where(maximum, 1, -1)
-    scale = Potential(inputs, targets, term).size
-    growing = kind * strength > 1e-10 * scale
-    order = np.lexsort((-kind, -np.abs(strength).round(12), ~growing))
+    vectors = np.array([v for v, _, _ in parts]).reshape(-1, inputs.shape[1])
+    kind = np.array([1 if is_max else -1 for _, is_max, _ in parts], dtype=np.int64)
     basin = np.array([share for _, _, share in parts])
-    return Directions(
-        vectors[order],
-        (kind * int(c))[order],
-        strength[order],
-        growing[order],
-        basin[order],
-        found.p,
-        method,
-        centred,
-    )
+    strength = potential.value(vectors)
+    growing = kind * strength > 1e-10 * potential.size
+    sign = kind if found.p is None else kind * int(np.sign(found.coefficient))
+    order = np.lexsort((-kind, -np.abs(strength).round(12), ~growing))
+    return Directions(vectors[order], sign[order], strength[order], growing[order], basin[order], found.p, method, centred)
 
 
 Parts = list[tuple[Array, bool, float]]  # orientation, whether it is a maximum, basin
+
+
+def _extrema(potential: Potential, p: int | None, starts: int, seed: int) -> tuple[Parts, bool, str]:
+    """Extrema of Φ on the sphere by the most direct way there is, whether it is degenerate, and the name of the way."""
+    inputs, targets, term = potential.x, potential.y, potential.term
+    if p == 1:
+        parts = _first_moment(inputs, targets)
+        return parts, not parts, "p = 1"
+    if p == 2:
+        return *_second_moment(inputs, targets), "p = 2"
+    if inputs.shape[1] == 2 and (p is not None or term.order == 1):
+        extrema, degenerate = sector_extrema(inputs, targets, term) if p is None else monomial_extrema(inputs, targets, p)
+        return _on_the_circle(extrema), degenerate, "sectors" if p is None else "roots"
+    return *_by_flow(potential, starts, seed), "flow" if p is None else "power iteration"
 
 
 def _data(x: Any, y: Any) -> tuple[Array, Array]:

@@ -258,6 +258,7 @@ class BatchnormGradients(Experiment):
         batches: sizes B ≥ 4 of the batch.
         depth: number of layers; the growth is averaged over the lower half, where gradients have found their direction.
         width: of the networks.
+        multiples: of that width, at which the case of the smallest predicted growth is measured, to tell theory from finite width.
         seeds: number of networks.
     """
 
@@ -268,6 +269,7 @@ class BatchnormGradients(Experiment):
     batches: tuple[int, ...] = (6, 12, 24, 48, 96)
     depth: int = 30
     width: int = 800
+    multiples: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     seeds: int = 6
 
     def measure(self) -> xr.Dataset:
@@ -276,7 +278,10 @@ class BatchnormGradients(Experiment):
 
         phis = [identify(name) for name in self.activations]
         theory = [[predict.batchnorm_gradient_growth(phi, batch) for batch in self.batches] for phi in phis]
-        measured = [[[self._network(phi, batch, seed) for seed in range(self.seeds)] for batch in self.batches] for phi in phis]
+        measured = [[self._networks(phi, batch, self.width) for batch in self.batches] for phi in phis]
+        weakest, largest = divmod(int(np.argmin(theory)), len(self.batches))
+        widths = [round(multiple * self.width) for multiple in self.multiples]
+        wider = [self._networks(phis[weakest], self.batches[largest], width) for width in widths]
         return xr.Dataset(
             {
                 "growth": (
@@ -290,15 +295,24 @@ class BatchnormGradients(Experiment):
                     {"description": "the same for B → ∞"},
                 ),
                 "measured": (("activation", "batch", "seed"), measured, {"description": "measured growth per layer"}),
+                "weakest": (("width", "seed"), wider, {"description": "the same where the smallest growth is predicted"}),
             },
-            coords={"activation": list(self.activations), "batch": list(self.batches), "seed": range(self.seeds)},
+            coords={
+                "activation": list(self.activations),
+                "batch": list(self.batches),
+                "width": widths,
+                "seed": range(self.seeds),
+            },
         )
 
-    def _network(self, phi: Activation, batch: int, seed: int) -> float:
+    def _networks(self, phi: Activation, batch: int, width: int) -> list[float]:
+        return [self._network(phi, batch, width, seed) for seed in range(self.seeds)]
+
+    def _network(self, phi: Activation, batch: int, width: int, seed: int) -> float:
         """Growth per layer over the lower half, by the chain rule written out."""
         import torch
 
-        g, n = generator(seed, "batchnorm", batch), self.width
+        g, n = generator(seed, "batchnorm", batch), width
         z, layers = torch.randn(batch, n, dtype=torch.float64, generator=g), []
         for _ in range(self.depth):
             spread = z.std(0, correction=0)

@@ -186,15 +186,7 @@ def training_dynamics(
         >>> training_dynamics([[2.0]], [1.0], t=[0.0, np.inf]).train.tolist()
         [[0.0], [1.0]]
     """
-    if method not in ("flow", "gd"):
-        raise ArgumentError(f"method must be 'flow' or 'gd', got {method!r}")
-    if not 0 < learning_rate < math.inf:
-        raise ArgumentError(f"learning_rate must be positive and finite, got {learning_rate}")
-    times = np.atleast_1d(np.asarray(t, dtype=np.float64))
-    if times.ndim != 1 or times.size == 0 or not (times >= 0).all():
-        raise ArgumentError(f"t must be one or several times ≥ 0, got {t}")
-    if method == "gd" and (times[np.isfinite(times)] % 1 != 0).any():
-        raise ArgumentError(f"t must count whole steps for method='gd', got {t}")
+    times = _times(t, method, learning_rate)
     _check_companions(kernel_test, f0_test, nngp_train, nngp_test, nngp_test_test)
     modes = _Modes(flat_kernel(kernel_train, "kernel_train"), float(learning_rate), method, unit_roundoff(kernel_train))
     size = len(modes.values)
@@ -226,6 +218,20 @@ def training_dynamics(
     given = (kernel_train, y)
     pick = [None if r is None else as_given(_torch(r[0] if single else r), *given) for r in (train, test, mean, covariance)]
     return Dynamics(*pick)
+
+
+def _times(t: Any, method: str, learning_rate: float) -> np.ndarray:
+    """One or several times as a vector, with the method and rate by which they count checked too."""
+    if method not in ("flow", "gd"):
+        raise ArgumentError(f"method must be 'flow' or 'gd', got {method!r}")
+    if not 0 < learning_rate < math.inf:
+        raise ArgumentError(f"learning_rate must be positive and finite, got {learning_rate}")
+    times = np.atleast_1d(np.asarray(t, dtype=np.float64))
+    if times.ndim != 1 or times.size == 0 or not (times >= 0).all():
+        raise ArgumentError(f"t must be one or several times ≥ 0, got {t}")
+    if method == "gd" and (times[np.isfinite(times)] % 1 != 0).any():
+        raise ArgumentError(f"t must count whole steps for method='gd', got {t}")
+    return times
 
 
 def _check_companions(kernel_test: Any, f0_test: Any, nngp_train: Any, nngp_test: Any, nngp_test_test: Any) -> None:
