@@ -15,7 +15,6 @@ import torch
 
 from theodolite.core.arrays import as_float64, as_given, check_finite
 from theodolite.core.errors import ArgumentError, TheodoliteWarning
-from theodolite.core.measurement import Judgement, Observation
 from theodolite.core.quantity import quantity
 from theodolite.maths.spectrum import (
     SAFETY,
@@ -27,6 +26,7 @@ from theodolite.maths.spectrum import (
     singular_spectrum,
     weighted,
 )
+from theodolite.theory.rank.judges import judge_epsilon_rank, judge_numerical_rank, judge_stable_rank
 
 __all__ = [
     "effective_rank",
@@ -40,9 +40,6 @@ __all__ = [
 ]
 
 Mode = Literal["absolute", "relative", "function"]
-
-#: Share of the trace from which on one eigenvalue counts as all there is.
-ONE_DIRECTION = 0.9
 
 
 @quantity(symbol="λ_i", reference="yang2024 §2", fill={"weights": "sample_weights"})
@@ -101,20 +98,6 @@ def rank_interval(
     found, threshold = _resolved(features, weights, eps, mode, outgoing, allow_underdetermined)
     low, high = found.count_interval(threshold)
     return as_given(low, features, weights), as_given(high, features, weights)
-
-
-def judge_epsilon_rank(seen: Observation) -> Judgement:
-    """Redundant neurons, or neurons that are nearly all alike."""
-    width, r = seen.facts["width"], round(seen.value)
-    at = f"ε = {seen.facts['eps']:g}" if "eps" in seen.facts else "ε"
-    redundant = 1 - r / width
-    if r <= max(1, width // 16):
-        few = f"only {r} of {width} neurons are linearly independent at {at}"
-        return Judgement("collapsed", f"{few}; use rank.uniform_density_init_ or a larger weight scale", "bad", redundant)
-    if r < width:
-        advice = f"{width - r} of {width} neurons are redundant at {at}; rank.prune removes them with an error certificate"
-        return Judgement("redundant", advice, "note", redundant)
-    return Judgement("full", "", "good")
 
 
 @quantity(
@@ -202,11 +185,6 @@ def effective_rank(
     return torch.where(total[..., 0] > 0, entropy.exp(), 0.0)
 
 
-def judge_stable_rank(seen: Observation) -> Judgement:
-    """Rank collapse: one eigenvalue holds at least 90 % of the trace, so that all features are nearly one vector up to scale."""
-    return Judgement("one direction" if seen.value <= 1 / ONE_DIRECTION else "several directions")
-
-
 @quantity(symbol="srank", reference="roy2007", fill={"weights": "sample_weights"}, judge=judge_stable_rank)
 def stable_rank(features: Any, weights: Any = None, *, center: bool = False) -> Any:
     """Stable rank tr(M)/λ_1 = ‖A‖_F²/‖A‖₂² of the weighted features A.
@@ -250,15 +228,6 @@ def participation_ratio(features: Any, weights: Any = None, *, center: bool = Fa
     trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
     square = (matrix**2).sum((-2, -1))
     return trace**2 / torch.where(square > 0, square, 1.0)
-
-
-def judge_numerical_rank(seen: Observation) -> Judgement:
-    """Whether some neurons are combinations of the others to rounding; too few rows for the neurons cannot tell."""
-    width, samples, r = seen.facts["width"], seen.facts["samples"], round(seen.value)
-    if r >= width:
-        return Judgement("full", "", "good")
-    # There is a row for each sample, or for each of its positions: a rank that is no multiple of the samples is less than the rows.
-    return Judgement("not full" if r > 0 and r % samples == 0 else "dependent")
 
 
 @quantity(symbol="rank", reference="gu1996", fill={"weights": "sample_weights"}, judge=judge_numerical_rank)
