@@ -1,8 +1,8 @@
 """Dual activations: E φ(u) φ(v) and E φ′(u) φ′(v) as functions of (q1, q2, c), for recursions on full Gram matrices.
 
 `dual` returns the best form that an activation has: a closed form (for piecewise-linear functions by Owen's T), Mehler's series
-for smooth functions, split quadrature for the rest. All but elementary closed forms are replaced by Chebyshev tables in
-θ = arccos c when there are many entries, so that an n × n kernel costs O(1) per entry.
+for smooth functions; for the rest its first terms away from |c| = 1, and split quadrature next to it. All but elementary closed
+forms are replaced by Chebyshev tables in θ = arccos c when there are many entries, so that an n × n kernel costs O(1) per entry.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from theodolite.maths import piecewise_linear
 from theodolite.maths.activation import Activation, identify
 from theodolite.maths.dual_table import DualTable
 from theodolite.maths.gaussian import bivariate, check_correlation, check_variance
-from theodolite.maths.hermite import hermite_coefficients, slope_coefficients
+from theodolite.maths.hermite import MOST_TERMS, REACH, SOME_TERMS, hermite_coefficients, short_coefficients, slope_coefficients
 from theodolite.maths.resolution import Array
 
 __all__ = ["Dual", "dual"]
@@ -29,6 +29,10 @@ Covariance = Callable[[Array, Array, Array], Array]
 
 #: Entries from which on a table is cheaper than entry by entry.
 TABLE_FROM = 600
+#: Entries whose series are held at once.
+_CHUNK = 8192
+#: Correlations per variance from which on long series are cheaper than quadrature next to |c| = 1.
+LONG_FROM = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +125,8 @@ def _dual(activation: Activation) -> Dual:
         parts = (piecewise_linear.value_covariance, piecewise_linear.slope_covariance)
         value, slope = (functools.partial(p, activation) for p in parts)
         return Dual(activation, "Owen", value, slope)
-    if activation.splits:
-        return Dual(
-            activation, "quadrature", functools.partial(_quadrature, activation), functools.partial(_slope_quadrature, activation)
-        )
     mehler = _Mehler(activation)
-    return Dual(activation, "Mehler", mehler.value, mehler.slope)
+    return Dual(activation, "quadrature" if activation.splits else "Mehler", mehler.value, mehler.slope)
 
 
 def dual(activation: Any) -> Dual:
@@ -156,52 +156,73 @@ def dual(activation: Any) -> Dual:
     return _dual(identify(activation))
 
 
-def _quadrature(activation: Activation, q1: Array, q2: Array, c: Array) -> Array:
-    return np.asarray(bivariate(activation, activation, q1, q2, c))
-
-
-def _slope_quadrature(activation: Activation, q1: Array, q2: Array, c: Array) -> Array:
-    return np.asarray(bivariate(activation.prime, activation.prime, q1, q2, c))
-
-
 class _Mehler:
-    """Σ a_n(q1) a_n(q2) cⁿ, falling back to quadrature where the series does not converge."""
+    """Σ a_n(q1) a_n(q2) cⁿ; where it converges slowly, its first terms away from |c| = 1 and quadrature next to it."""
 
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
-        self.coefficients: dict[tuple[float, ...], tuple[Array, bool]] = {}
-        #: A variance at which the series did not converge: it does not at larger ones either.
-        self.beyond = math.inf
+        self.coefficients: dict[tuple[int, tuple[float, ...]], tuple[Array, bool]] = {}
+        self.short: dict[tuple[bool, float], Array] = {}
+        #: A variance at which so many terms did not suffice: they do not at larger ones either.
+        self.beyond = dict.fromkeys((MOST_TERMS, SOME_TERMS), 0.0 if activation.splits else math.inf)
 
-    def _of(self, q: tuple[float, ...]) -> tuple[Array, bool]:
+    def _of(self, q: tuple[float, ...], most: int) -> tuple[Array, bool]:
         """Coefficients at all variances to one number of terms: a series cut short would spoil the tails of products."""
-        if q not in self.coefficients:
+        key = (most, q)
+        if key not in self.coefficients:
             if len(self.coefficients) > 512:
                 self.coefficients.clear()
-            tried = min(q) > 0 and max(q) < self.beyond
-            self.coefficients[q] = hermite_coefficients(self.activation, np.array(q)) if tried else (np.zeros((1, 1)), False)
-            if tried and not self.coefficients[q][1]:
-                self.beyond = max(q)
-        return self.coefficients[q]
+            tried = min(q) > 0 and max(q) < self.beyond[most]
+            found = hermite_coefficients(self.activation, np.array(q), most) if tried else (np.zeros((1, 1)), False)
+            if tried and not found[1]:
+                self.beyond[most] = max(q)
+            self.coefficients[key] = found
+        return self.coefficients[key]
+
+    def _first(self, f: Activation, q: Array) -> Array:
+        """The first coefficients of f = φ or φ′ at each variance; array (len(q), terms)."""
+        slope = f is not self.activation
+        rows = []
+        for v in map(float, q):
+            if (slope, v) not in self.short:
+                if len(self.short) > 2048:
+                    self.short.clear()
+                self.short[slope, v] = short_coefficients(f, v)
+            rows.append(self.short[slope, v])
+        return np.stack(rows)
 
     def _sum(self, q1: Array, q2: Array, c: Array, *, slope: bool) -> Array:
         u, v, corr = (np.ravel(a) for a in (q1, q2, c))
         distinct, index = np.unique(np.concatenate([u, v]), return_inverse=True)
-        a, converged = self._of(tuple(map(float, distinct)))
-        if not converged:
-            fallback = _slope_quadrature if slope else _quadrature
-            return fallback(self.activation, q1, q2, c)
-        if slope:
-            a = slope_coefficients(a, distinct)
         i, j = index[: len(u)], index[len(u) :]
-        coefficients = a[0] * a[0] if len(distinct) == 1 else (a[i] * a[j]).T
-        return np.asarray(np.polynomial.polynomial.polyval(corr, coefficients, tensor=False)).reshape(np.shape(c))
+        most = MOST_TERMS if len(corr) >= LONG_FROM * len(distinct) else SOME_TERMS
+        a, converged = self._of(tuple(map(float, distinct)), most)
+        if converged:
+            return _products(slope_coefficients(a, distinct) if slope else a, i, j, corr).reshape(np.shape(c))
+        f = self.activation.prime if slope else self.activation
+        near = np.abs(corr) > REACH
+        out = np.empty(len(corr))
+        out[near] = bivariate(f, f, u[near], v[near], corr[near])
+        if not near.all():
+            out[~near] = _products(self._first(f, distinct), i[~near], j[~near], corr[~near])
+        return out.reshape(np.shape(c))
 
     def value(self, q1: Array, q2: Array, c: Array) -> Array:
         return self._sum(q1, q2, c, slope=False)
 
     def slope(self, q1: Array, q2: Array, c: Array) -> Array:
         return self._sum(q1, q2, c, slope=True)
+
+
+def _products(a: Array, i: Array, j: Array, c: Array) -> Array:
+    """Σ_n a_in a_jn cⁿ for vectors of indices and correlations."""
+    if len(a) == 1:
+        return np.asarray(np.polynomial.polynomial.polyval(c, a[0] * a[0]))
+    out = np.empty(len(c))
+    for start in range(0, len(c), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        out[part] = np.polynomial.polynomial.polyval(c[part], (a[i[part]] * a[j[part]]).T, tensor=False)
+    return out
 
 
 # -- closed forms; each returns the pair (E φφ, E φ′φ′) ---------------------------------------------------------------------

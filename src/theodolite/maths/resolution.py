@@ -135,7 +135,7 @@ def _side(function: Function, end: float, width: float) -> Callable[[float], flo
     return evaluate
 
 
-def _locate(function: Function, low: float, high: float, room: tuple[float, float]) -> tuple[float, float]:
+def _locate(function: Function, low: float, high: float, room: tuple[float, float], scale: float) -> tuple[float, float]:
     """(place, height of the jump) of the single kink in (low, high), by bisection between the two extrapolated sides."""
     left, right = _side(function, low, -room[0]), _side(function, high, room[1])
     a, b = low, high
@@ -149,10 +149,13 @@ def _locate(function: Function, low: float, high: float, room: tuple[float, floa
         else:
             b = middle
     place = 0.5 * (a + b)
-    # Authors write round numbers, and bisection stops short of them when only a high derivative jumps.
+    gap = abs(left(place) - right(place))
+    # Authors write round numbers, and bisection stops short of them when only a high derivative jumps; where the slope jumps it
+    # does not, and the sides disagree at a round number that is not the place.
     rounded = round(place, 6)
-    place = rounded if abs(place - rounded) < 2e-7 else place
-    return place, abs(left(place) - right(place))
+    if abs(place - rounded) < 2e-7 and abs(left(rounded) - right(rounded)) <= gap + 1e-12 * max(scale, abs(left(rounded))):
+        place = rounded
+    return place, gap
 
 
 def _first_jump(function: Function, brackets: Array, least: float) -> tuple[float, ...]:
@@ -211,6 +214,6 @@ def find_kinks(function: Function, radius: float = SEARCH_RADIUS) -> Kinks:
     for i, (low, high) in enumerate(brackets):
         before = low - brackets[i - 1][1] if i else 1.0
         after = brackets[i + 1][0] - high if i + 1 < len(brackets) else 1.0
-        place, gap = _locate(function, low - NARROWEST, high + NARROWEST, (min(0.05, before / 2), min(0.05, after / 2)))
+        place, gap = _locate(function, low - NARROWEST, high + NARROWEST, (min(0.05, before / 2), min(0.05, after / 2)), scale)
         (jumps if gap > 1e-8 * scale else kinks).append(float(place) + 0.0)
     return Kinks(tuple(kinks), tuple(jumps))

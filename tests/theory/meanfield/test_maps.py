@@ -7,6 +7,7 @@ from scipy.special import ndtr
 
 import theodolite.theory.meanfield as mf
 from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteWarning, UnsupportedError
+from theodolite.theory.meanfield.predict.slope_table import slope_table
 
 # φ, σ_w², σ_b²: q*, χ₁, Q′, c*, χ at c*, ξ_q, ξ_c, ξ_∇
 FIXED_POINTS = [
@@ -174,3 +175,18 @@ def test_a_staircase_has_values_but_no_slope():
         mf.chi_1(torch.round, 0.5, 0.0)
     with pytest.warns(TheodoliteWarning, match="could not be decided"), pytest.raises(UnsupportedError, match="jumps"):
         mf.chi_1(lambda x: torch.floor(7.3 * x), 0.001, 0.0)
+
+
+@pytest.mark.parametrize("name", ["tanh", "silu", "elu", "hardswish", "softsign"])
+def test_slope_series_at_small_and_large_variances(name):
+    rng = np.random.default_rng(3)
+    table, q = slope_table(name), np.exp(rng.uniform(-5.0, 9.0, 5))
+    theta = np.exp(rng.uniform(-8.0, 0.45, 5))
+    slope, average = table.series(q).at(theta)
+    size = table.map(q, q, np.ones(5))
+    assert np.abs(slope - table.map(q, q, np.cos(theta))).max() < 1e-12 * size.max()
+    x, w = np.polynomial.legendre.leggauss(60)
+    inner = 0.5 * theta[:, None] * (x + 1.0)
+    values = table.map(*np.broadcast_arrays(q[:, None], q[:, None], np.cos(inner)))
+    whole = (0.5 * theta[:, None] * w * np.sin(inner) * values).sum(1) / (2.0 * np.sin(0.5 * theta) ** 2)
+    assert np.abs(average - whole).max() < 1e-12 * size.max()

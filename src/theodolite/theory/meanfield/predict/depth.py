@@ -13,9 +13,10 @@ from theodolite.maths.dual import dual
 from theodolite.maths.gaussian import check_correlation, check_variance
 from theodolite.maths.resolution import Array
 from theodolite.theory.meanfield.predict.arguments import check_count
-from theodolite.theory.meanfield.predict.fixed_points import MARGIN, THETA_TERMS, slope_table
+from theodolite.theory.meanfield.predict.fixed_points import MARGIN
 from theodolite.theory.meanfield.predict.maps import TINY, _result, chi_1, chi_parallel, correlation_fixed_point, q_star
 from theodolite.theory.meanfield.predict.moments import second_moment
+from theodolite.theory.meanfield.predict.slope_table import slope_table
 
 __all__ = ["CorrelationFlow", "CriticalLaw", "DepthScales", "correlation_flow", "critical_law", "depth_scales", "length_scale"]
 
@@ -110,13 +111,10 @@ def critical_law(activation: Any, sigma_w2: float, sigma_b2: float) -> CriticalL
     if abs(slope - 1.0) > 1e-6:
         raise ArgumentError(f"(sigma_w2, sigma_b2) must be a critical point, got χ₁ = {slope:.6g}; see critical_line")
     q = q_star(activation, sigma_w2, sigma_b2)
-    series = slope_table(activation).series(np.array([max(q, TINY)]))[:, 0]
-    to_theta = 4.0 / math.pi
-    first = float(np.polynomial.chebyshev.chebval(-1.0, np.polynomial.chebyshev.chebder(series))) * to_theta
+    first, second = (float(d[0]) for d in slope_table(activation).series(np.array([max(q, TINY)])).derivatives_at_one())
     if first < -1e-8:
         return CriticalLaw(2, 4.5 / (sigma_w2 * first) ** 2)
-    second = float(np.polynomial.chebyshev.chebval(-1.0, np.polynomial.chebyshev.chebder(series, 2))) * to_theta**2
-    if -second * sigma_w2 < 1e-7 * THETA_TERMS:
+    if -second * sigma_w2 < 1e-5:
         raise NumericalError(
             f"correlations of {activation!r} do not move at this critical point: C″(1) = 0 to rounding (φ is linear, or q* = 0)"
         )

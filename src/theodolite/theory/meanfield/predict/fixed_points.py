@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -10,17 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.core.errors import NumericalError
-from theodolite.maths.activation import Activation, identify
-from theodolite.maths.dual import dual
-from theodolite.maths.resolution import Array, chebyshev_points
-from theodolite.theory.meanfield.predict.moments import FACTOR, LARGEST, LOW, MomentTable, moment_table
+from theodolite.maths.resolution import Array
+from theodolite.theory.meanfield.predict.moments import LARGEST, LOW, MomentTable, moment_table
+from theodolite.theory.meanfield.predict.slope_table import SlopeSeries, slope_table
 
-__all__ = ["SlopeTable", "fixed_correlation", "fixed_variance", "slope_table"]
+__all__ = ["fixed_correlation", "fixed_variance"]
 
 #: Ratio of neighbouring variances in the search for a bracket.
 STEP = 2.0**0.25
-#: Chebyshev terms in θ on [0, π/2], and nodes of the integral over it.
-THETA_TERMS = 72
 #: Rates that differ from 1 by less are 1 to rounding: c* = 1 where χ₁ exceeds 1 by less, and depth scales are infinite.
 MARGIN = 4e-15
 
@@ -133,79 +129,6 @@ def _newton(table: MomentTable, w: Array, b: Array, low: Array, high: Array) -> 
     return np.exp(x)
 
 
-class SlopeTable:
-    """D(q, c) = E φ′(u)φ′(v), and its mean M(q, c) over [c, 1], as Chebyshev series in θ = arccos c ∈ [0, π/2].
-
-    1 − C(c) = σ_w² (1 − c) M, so that the fixed correlation solves σ_w² M = 1: no difference of nearly equal numbers appears next
-    to c = 1. In q the coefficients are interpolated over panels of a factor four, or computed at the q asked for. The terms resolve
-    the layer of width 1/√q next to θ = 0 to 1e-11 up to q = 10³, and to 1e-8 at q = 10⁴.
-    """
-
-    def __init__(self, activation: Activation) -> None:
-        self.map = dual(activation).slope_covariance
-        self._panels: dict[int, Array] = {}
-
-    def series(self, q: Array) -> Array:
-        """Chebyshev coefficients of D in θ for each q; array (THETA_TERMS, len(q))."""
-        return np.stack([self._one_series(float(v)) for v in q], 1)
-
-    def _one_series(self, q: float) -> Array:
-        """A third of the terms, where they suffice to rounding; their nodes are among those of all."""
-        points, matrix = chebyshev_points(THETA_TERMS)
-        few, few_matrix = chebyshev_points(THETA_TERMS // 3)
-        c, values = np.cos(0.25 * math.pi * (points + 1.0)), np.empty(THETA_TERMS)
-        shared = np.abs(few[:, None] - points).argmin(1)
-        values[shared] = self._at(q, c[shared])
-        series = few_matrix @ values[shared]
-        if np.abs(series[-4:]).max() <= 1e-14 * np.abs(series).max():
-            return np.concatenate([series, np.zeros(THETA_TERMS - len(series))])
-        others = np.setdiff1d(np.arange(THETA_TERMS), shared)
-        values[others] = self._at(q, c[others])
-        return matrix @ values
-
-    def _at(self, q: float, c: Array) -> Array:
-        return self.map(np.full(len(c), q), np.full(len(c), q), c)
-
-    def interpolated(self, q: Array) -> Array:
-        """As `series`, interpolated in log q from nodes shared by all calls, where there are more entries than nodes."""
-        nodes, matrix = chebyshev_points(24)
-        place = np.log(q / LOW) / math.log(FACTOR)
-        index = np.floor(place).astype(int)
-        out = np.empty((THETA_TERMS, len(q)))
-        for i in np.unique(index):
-            here = index == i
-            if i not in self._panels and here.sum() <= len(nodes):
-                out[:, here] = self.series(q[here])
-                continue
-            if i not in self._panels:
-                at = LOW * FACTOR ** (i + 0.5 * (nodes + 1.0))
-                self._panels[int(i)] = self.series(at) @ matrix.T
-            out[:, here] = np.polynomial.chebyshev.chebval(2.0 * (place[here] - i) - 1.0, self._panels[int(i)].T)
-        return out
-
-
-@functools.cache
-def _averaging() -> Array:
-    """Matrix from the θ-series of D to that of M(θ) = ∫_0^θ D sin / (1 − cos θ)."""
-    points, matrix = chebyshev_points(THETA_TERMS)
-    theta = 0.25 * math.pi * (points + 1.0)
-    x, w = np.polynomial.legendre.leggauss(64)
-    inner = 0.5 * theta[:, None] * (x + 1.0)
-    basis = np.polynomial.chebyshev.chebvander(inner * (4.0 / math.pi) - 1.0, THETA_TERMS - 1)
-    weight = 0.5 * theta[:, None] * w * np.sin(inner) / (2.0 * np.sin(0.5 * theta[:, None]) ** 2)
-    return matrix @ np.einsum("tx,txk->tk", weight, basis)
-
-
-@functools.lru_cache(maxsize=64)
-def _slope_table(activation: Activation) -> SlopeTable:
-    return SlopeTable(activation)
-
-
-def slope_table(activation: Any) -> SlopeTable:
-    """The one table of an activation."""
-    return _slope_table(identify(activation))
-
-
 def fixed_correlation(activation: Any, q: Array, sigma_w2: Array, chi_1: Array, mean_only: Array) -> tuple[Array, Array]:
     """(c*, χ at c*) of the correlation map at the fixed variances ``q``, arrays of one dimension.
 
@@ -225,22 +148,14 @@ def fixed_correlation(activation: Any, q: Array, sigma_w2: Array, chi_1: Array, 
     table = slope_table(activation)
     few = len(chaotic) <= 48
     series = (table.series if few else table.interpolated)(q[chaotic])
-    averages = _averaging() @ series
-    u, d = _correlation_gap(series, averages, sigma_w2[chaotic])
+    u, d = _correlation_gap(series, sigma_w2[chaotic])
     zero = mean_only[chaotic] <= 1e-15 * q[chaotic]
     c[chaotic] = np.where(zero, 0.0, 1.0 - u)
-    slope[chaotic] = sigma_w2[chaotic] * np.where(
-        zero, _at(series, np.full(len(chaotic), 0.5 * math.pi), np.arange(len(chaotic))), d
-    )
+    slope[chaotic] = sigma_w2[chaotic] * np.where(zero, series.at(np.full(len(chaotic), 0.5 * math.pi))[0], d)
     return c, slope
 
 
-def _at(series: Array, theta: Array, columns: NDArray[np.intp]) -> Array:
-    chosen = series if len(columns) == series.shape[1] else series[:, columns]
-    return np.polynomial.chebyshev.chebval(theta * (4.0 / math.pi) - 1.0, chosen, tensor=False)
-
-
-def _correlation_gap(series: Array, averages: Array, w: Array) -> tuple[Array, Array]:
+def _correlation_gap(series: SlopeSeries, w: Array) -> tuple[Array, Array]:
     """u = 1 − c* with w M(u) = 1, and D there, by Newton in u kept inside a bracket."""
     low, high = np.zeros(len(w)), np.ones(len(w))
     u = np.full(len(w), 0.5)
@@ -248,7 +163,7 @@ def _correlation_gap(series: Array, averages: Array, w: Array) -> tuple[Array, A
     for _ in range(100):
         at = u[active]
         theta = 2.0 * np.arcsin(np.sqrt(0.5 * at))
-        m, d = _at(averages, theta, active), _at(series, theta, active)
+        d, m = (series if len(active) == len(w) else series.take(active)).at(theta)
         excess = w[active] * m - 1.0
         low[active], high[active] = np.where(excess > 0, at, low[active]), np.where(excess > 0, high[active], at)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -261,4 +176,4 @@ def _correlation_gap(series: Array, averages: Array, w: Array) -> tuple[Array, A
         if not len(active):
             break
     theta = 2.0 * np.arcsin(np.sqrt(0.5 * u))
-    return u, _at(series, theta, np.arange(len(w)))
+    return u, series.at(theta)[0]
