@@ -31,7 +31,7 @@ Covariance = Callable[[Array, Array, Array], Array]
 TABLE_FROM = 600
 #: Entries whose series are held at once.
 _CHUNK = 8192
-#: Correlations per variance from which on long series are cheaper than quadrature next to |c| = 1.
+#: Correlations next to ±1 per variance from which on long series are cheaper than quadrature next to |c| = 1.
 LONG_FROM = 100
 
 
@@ -84,7 +84,7 @@ class Dual:
         arrays = [_plain(a) for a in (q1, q2, c)]
         v1, v2, corr = check_variance(arrays[0], "q1"), check_variance(arrays[1], "q2"), check_correlation(arrays[2])
         size = np.broadcast(v1, v2, corr).size
-        if size >= TABLE_FROM and self._table is not None and self._table.pays(v1, v2):
+        if size >= TABLE_FROM and self._table is not None and self._table.pays(v1, v2, corr):
             result = self._table.evaluate(which, v1, v2, corr)
         else:
             shape = np.broadcast_shapes(v1.shape, v2.shape, corr.shape)
@@ -163,6 +163,8 @@ class _Mehler:
         self.activation = activation
         self.coefficients: dict[tuple[int, tuple[float, ...]], tuple[Array, bool]] = {}
         self.short: dict[tuple[bool, float], Array] = {}
+        #: Correlations next to ±1 asked for so far, by variances.
+        self.asked: dict[tuple[float, ...], int] = {}
         #: A variance at which so many terms did not suffice: they do not at larger ones either.
         self.beyond = dict.fromkeys((MOST_TERMS, SOME_TERMS), 0.0 if activation.splits else math.inf)
 
@@ -172,6 +174,7 @@ class _Mehler:
         if key not in self.coefficients:
             if len(self.coefficients) > 512:
                 self.coefficients.clear()
+                self.asked.clear()
             tried = min(q) > 0 and max(q) < self.beyond[most]
             found = hermite_coefficients(self.activation, np.array(q), most) if tried else (np.zeros((1, 1)), False)
             if tried and not found[1]:
@@ -195,12 +198,13 @@ class _Mehler:
         u, v, corr = (np.ravel(a) for a in (q1, q2, c))
         distinct, index = np.unique(np.concatenate([u, v]), return_inverse=True)
         i, j = index[: len(u)], index[len(u) :]
-        most = MOST_TERMS if len(corr) >= LONG_FROM * len(distinct) else SOME_TERMS
-        a, converged = self._of(tuple(map(float, distinct)), most)
+        near = np.abs(corr) > REACH
+        key = tuple(map(float, distinct))
+        self.asked[key] = self.asked.get(key, 0) + int(near.sum())
+        a, converged = self._of(key, MOST_TERMS if self.asked[key] >= LONG_FROM * len(distinct) else SOME_TERMS)
         if converged:
             return _products(slope_coefficients(a, distinct) if slope else a, i, j, corr).reshape(np.shape(c))
         f = self.activation.prime if slope else self.activation
-        near = np.abs(corr) > REACH
         out = np.empty(len(corr))
         out[near] = bivariate(f, f, u[near], v[near], corr[near])
         if not near.all():

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from theodolite.maths.hermite import REACH
 from theodolite.maths.resolution import Array, chebyshev_points
 
 __all__ = ["DualTable"]
@@ -20,6 +21,8 @@ TOLERANCE = 2e-14
 FEW = 6
 #: Largest ratio of variances in one table.
 WIDEST = 1e4
+#: What a table over many variances costs, in entries away from |c| = 1, and what one next to it costs.
+ENTRIES, CLOSE = 2_000_000, 80
 _CHUNK = 65_536
 
 
@@ -41,12 +44,15 @@ class DualTable:
         self.few_only = few_only
         self._series: dict[tuple[str, float, float], Array] = {}
 
-    def pays(self, q1: Array, q2: Array) -> bool:
+    def pays(self, q1: Array, q2: Array, c: Array) -> bool:
         """Whether a table over these variances is possible and cheaper than entry by entry."""
         distinct = np.unique(np.concatenate([q1.ravel(), q2.ravel()]))
         if len(distinct) <= FEW:
             return True
-        return not self.few_only and distinct[0] > 0 and distinct[-1] / distinct[0] <= WIDEST
+        if self.few_only or distinct[0] <= 0 or distinct[-1] / distinct[0] > WIDEST:
+            return False
+        close = (np.abs(c) > REACH) & (np.abs(c) < 1.0)
+        return np.broadcast(q1, q2, c).size + CLOSE * int(close.sum()) > ENTRIES
 
     def evaluate(self, which: str, q1: Array, q2: Array, c: Array) -> Array:
         """The map ``which`` on broadcast arrays."""

@@ -71,6 +71,12 @@ def hermite_coefficients(activation: Activation, q: Array, most: int = MOST_TERM
     if activation.splits or not q.size or q.max() > MOST_TERMS:
         return np.zeros((q.size, 1)), False
     terms = 64
+    if q.size > 2:
+        # The largest variance needs the most terms.
+        largest, converged = hermite_coefficients(activation, q[[q.argmax()]], most)
+        if not converged:
+            return np.zeros((q.size, 1)), False
+        terms = largest.shape[1]
     while True:
         z, w = _rule(float(q.max()), terms)
         # sqrt of the density on both factors keeps the recursion within range at every n.
