@@ -274,7 +274,7 @@ def test_attention_limits():
 
 TINY = {
     "ResnetGradients": {"depth": 24, "width": 100, "seeds": 2},
-    "ResnetOptimalVariance": {"sigma_w2": (1e-3, 0.1, 10.0), "depths": (2, 4), "width": 16, "steps": 8},
+    "ResnetOptimalVariance": {"sigma_w2": (1e-3, 0.1, 10.0), "depths": (2, 4), "width": 16, "steps": (4, 8), "seeds": 1},
     "RecurrentMemory": {"gate_bias": (0.0, 2.0), "vanilla_sigma_w2": (0.5, 1.2), "width": 60, "sequences": 2, "steps": (8, 10)},
     "BatchnormGradients": {"activations": ("relu",), "batches": (6, 16), "depth": 14, "width": 60, "seeds": 2},
 }

@@ -95,45 +95,53 @@ class ResnetGradients(Experiment):
 
 @dataclass(frozen=True)
 class ResnetOptimalVariance(Experiment):
-    """Test accuracy on digits of tanh residual networks over depth and σ_w², and the contour of equal gradient growth.
+    """Test accuracy on digits of tanh residual networks over depth and σ_w², as training goes on, and the contour of equal growth.
 
     Attributes:
         sigma_w2: variances of the inner weights.
         depths: numbers of blocks x ← x + tanh(W x).
         width: of them.
-        steps: of stochastic gradient descent with momentum.
+        steps: of stochastic gradient descent with momentum, after which the accuracy is taken; increasing.
         lr: learning rate of a network of one block; divided by the depth.
         log_growth: the contour of theory that is shown.
         batch: mini-batch size.
-        seed: of weights and batches.
+        seeds: number of draws of weights and batches.
     """
 
     reference = "yang2017"
-    small: ClassVar = {"sigma_w2": (1e-3, 1e-2, 0.1, 1.0, 10.0), "depths": (4, 16), "width": 40, "steps": 80}
+    small: ClassVar = {
+        "sigma_w2": (1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0),
+        "depths": (10, 30, 90),
+        "width": 40,
+        "steps": (20, 80),
+        "seeds": 2,
+    }
 
-    sigma_w2: tuple[float, ...] = tuple(float(w) for w in np.geomspace(1e-4, 30.0, 18).round(6))
+    sigma_w2: tuple[float, ...] = tuple(float(w) for w in np.geomspace(1e-3, 30.0, 16).round(6))
     depths: tuple[int, ...] = (5, 10, 20, 40, 80, 160)
     width: int = 100
-    steps: int = 300
+    steps: tuple[int, ...] = (30, 100, 300)
     lr: float = 0.1
     log_growth: float = 1.0
     batch: int = 64
-    seed: int = 0
+    seeds: int = 3
 
     def measure(self) -> xr.Dataset:
-        """Train one network per depth and σ_w²."""
+        """Train one network per depth, σ_w² and seed."""
         import xarray as xr
 
         from theodolite.draw.progress import progress
 
-        rows = [self._train(depth) for depth in progress(self.depths, "depths")]
+        runs = [(depth, seed) for depth in self.depths for seed in range(self.seeds)]
+        found = np.stack([self._train(*run) for run in progress(runs, "networks")])
+        accuracy = found.reshape(len(self.depths), self.seeds, *found.shape[1:])
         contour = [predict.optimal_variance(depth, "tanh", log_growth=self.log_growth) for depth in self.depths]
         growth = [
             [predict.resnet("tanh", w, depth=depth).log_gradient_growth[-1] for w in self.sigma_w2] for depth in self.depths
         ]
         return xr.Dataset(
             {
-                "accuracy": (("depth", "sigma_w2"), rows, {"description": "test accuracy on digits"}),
+                "accuracy": (("depth", "seed", "step", "sigma_w2"), accuracy, {"description": "test accuracy on digits"}),
                 "contour": (
                     "depth",
                     contour,
@@ -141,16 +149,16 @@ class ResnetOptimalVariance(Experiment):
                 ),
                 "log_growth": (("depth", "sigma_w2"), growth, {"description": "predicted ln growth of the squared gradient"}),
             },
-            coords={"depth": list(self.depths), "sigma_w2": list(self.sigma_w2)},
+            coords={"depth": list(self.depths), "step": list(self.steps), "sigma_w2": list(self.sigma_w2)},
         )
 
-    def _train(self, depth: int) -> np.ndarray:
-        """Accuracies of one network per σ_w², all trained at once; 0.1 is chance, also for a network that diverged."""
+    def _train(self, depth: int, seed: int) -> np.ndarray:
+        """Accuracies, step by σ_w², of networks trained at once; 0.1 is chance, also for a network that diverged."""
         import torch
 
         from theodolite.data.digits import digits
 
-        split, n, g = digits(), self.width, generator(self.seed, "residual", depth)
+        split, n, g = digits(), self.width, generator(seed, "residual", depth)
         centre, scale = split.x.mean(), split.x.std()
         x, x_test = ((part - centre).float() / scale.float() for part in (split.x, split.x_test))
         size = torch.tensor(self.sigma_w2).sqrt()[:, None, None]
@@ -169,7 +177,8 @@ class ResnetOptimalVariance(Experiment):
 
         for parameter in parameters:
             parameter.requires_grad_()
-        for _ in range(self.steps):
+        accuracies = []
+        for step in range(1, max(self.steps) + 1):
             rows = torch.randint(len(x), (self.batch,), generator=g)
             logits = forward(x[rows])
             target = split.y[rows].expand(len(size), -1)
@@ -177,8 +186,10 @@ class ResnetOptimalVariance(Experiment):
             for parameter, speed, grad in zip(parameters, velocity, torch.autograd.grad(loss, parameters), strict=True):
                 with torch.no_grad():
                     parameter -= self.lr / depth * speed.mul_(0.9).add_(grad)
-        with torch.no_grad():
-            return (forward(x_test).argmax(-1) == split.y_test).double().mean(-1).numpy()
+            if step in self.steps:
+                with torch.no_grad():
+                    accuracies.append((forward(x_test).argmax(-1) == split.y_test).double().mean(-1).numpy())
+        return np.stack(accuracies)
 
 
 @dataclass(frozen=True)

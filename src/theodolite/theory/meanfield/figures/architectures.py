@@ -34,19 +34,23 @@ def resnet_gradients(record: Record) -> Any:
 
 
 def resnet_optimal_variance(record: Record) -> Any:
-    """Accuracy over depth and σ_w², with the contour of equal gradient growth."""
+    """Accuracy over depth and σ_w² at the first and the last look, with the contour of equal gradient growth."""
     data = record.data
+    looks = sorted({0, data.sizes["step"] - 1})
     with style():
-        drawn, axis = figure(width=5.4, height=3.8)
+        drawn, axes = figure(1, len(looks), width=4.6, height=3.6)
         rows = np.arange(data.sizes["depth"])
-        mesh = axis.pcolormesh(data.sigma_w2, rows, data["accuracy"], shading="nearest", rasterized=True, vmin=0.1, vmax=1.0)
-        drawn.colorbar(mesh, ax=axis, label="test accuracy")
-        axis.plot(
-            data["contour"], rows, "o--", color="white", markeredgecolor="black", label=data["contour"].attrs["description"]
-        )
-        axis.set(xlabel="weight variance σ_w²", ylabel="depth L", xscale="log", title="Residual tanh networks on digits")
-        axis.set_yticks(rows, [str(int(d)) for d in data.depth])
-        axis.legend(fontsize=7, loc="upper right", framealpha=0.9)
+        for axis, look in zip(np.atleast_1d(axes), looks, strict=True):
+            accuracy = data["accuracy"].isel(step=look).mean("seed")
+            mesh = axis.pcolormesh(data.sigma_w2, rows, accuracy, shading="nearest", rasterized=True)
+            drawn.colorbar(mesh, ax=axis, label="test accuracy")
+            axis.plot(
+                data["contour"], rows, "o--", color="white", markeredgecolor="black", label=data["contour"].attrs["description"]
+            )
+            axis.set(xlabel="weight variance σ_w²", ylabel="depth L", xscale="log")
+            axis.set(title=f"Residual tanh networks, {int(data.step[look])} steps on digits")
+            axis.set_yticks(rows, [str(int(d)) for d in data.depth])
+        np.atleast_1d(axes)[0].legend(fontsize=7, loc="upper left", framealpha=0.9)
     return drawn
 
 
