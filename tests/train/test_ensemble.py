@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from theodolite.core.errors import ArgumentError, TheodoliteWarning, UnknownNameError, UnsupportedError
+from theodolite.core.errors import ArgumentError, TheodoliteWarning, UnknownNameError
+from theodolite.core.seed import child_seed, generator
 from theodolite.train import SGD, Adam, Ensemble, Gaussian, MLPSpec
 
 TORCH = {
@@ -287,13 +288,82 @@ def test_bad_specifications_are_named(make, words):
         make()
 
 
-def test_random_and_stateful_layers_are_refused():
-    for layer, words in ((nn.Dropout(0.5), "random masks"), (nn.BatchNorm1d(3), "running statistics")):
-        module = nn.Sequential(nn.Linear(2, 3), layer, nn.Linear(3, 1))
-        with pytest.raises(UnsupportedError, match=words):
-            Ensemble.from_module(module, 2)
-        x, y = data(4, 2, 1)
-        Ensemble.from_module(module.eval(), 2, dtype=torch.float64).train(x, y, steps=2, lr=0.1)
+class Noisy(nn.Module):
+    """Masks that no layer announces, and a buffer that is replaced instead of changed in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 3)
+        self.register_buffer("average", torch.zeros(3))
+
+    def forward(self, x):
+        h = nn.functional.dropout(self.linear(x), 0.3, self.training)
+        if self.training:
+            self.average = 0.5 * self.average + 0.5 * h.detach().mean(0)
+        return h + self.average
+
+
+def noisy_and_moving():
+    return nn.Sequential(Noisy(), nn.BatchNorm1d(3), nn.ReLU(), nn.Dropout(0.5), nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_dropout_and_running_statistics_match_torch_optim_member_by_member(batch_size):
+    module, before = noisy_and_moving(), torch.random.get_rng_state()
+    state = copy.deepcopy(module.state_dict())
+    x, y = data(8, 2, 2)
+    ensemble = Ensemble.from_module(module, 3, dtype=torch.float64, redraw=True)
+    members = [ensemble.member(e) for e in range(3)]
+    record = ensemble.train(x, y, steps=6, lr=0.1, batch_size=batch_size)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+    for e, one in enumerate(members):
+        optimizer, losses = torch.optim.SGD(one.parameters(), 0.1), []
+        for step in range(6):
+            rows = torch.arange(8)
+            if batch_size:
+                order = torch.randperm(8, generator=generator(0, "batches", e, step // 2))
+                rows = order[step % 2 * 4 :][:4]
+            torch.manual_seed(child_seed(0, "noise", e, step))
+            loss = nn.functional.mse_loss(one(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        torch.random.set_rng_state(before)
+        for name, value in one.state_dict().items():
+            torch.testing.assert_close(ensemble.member(e).state_dict()[name], value, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(record.data["loss"].values[e, :6], losses, rtol=1e-10)
+        # Looks and forward passes are those of the member in eval mode.
+        quiet = one.eval()(x).detach()
+        torch.testing.assert_close(ensemble.forward(x)[e], quiet)
+        np.testing.assert_allclose(record.data["train_loss"].values[e, -1], nn.functional.mse_loss(quiet, y), rtol=1e-10)
+    assert int(ensemble.buffers["1.num_batches_tracked"][0]) == 6
+
+
+def test_members_with_noise_are_the_same_in_any_company_and_after_a_stop(tmp_path):
+    module, (x, y) = noisy_and_moving(), data(8, 2, 2)
+
+    def trained(members, **options):
+        ensemble = Ensemble.from_module(module, members, dtype=torch.float64, seed=5)
+        ensemble.train(x, y, steps=options.pop("steps", 8), lr=0.05, optimizer="adam", **options)
+        return {**ensemble.parameters, **ensemble.buffers}
+
+    whole, alone = trained(5), trained([3])
+    assert all(torch.equal(alone[name][0], value[3]) for name, value in whole.items())
+    assert not torch.equal(whole["0.linear.weight"][0], whole["0.linear.weight"][1])
+    ensemble = Ensemble.from_module(module, 5, dtype=torch.float64, seed=5)
+
+    def stop(view):
+        if view.step == 5:
+            raise KeyboardInterrupt
+        return view.outputs[:, 0, 0]
+
+    options = {"schedule": range(9), "checkpoint": tmp_path / "run.pt", "checkpoint_seconds": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.train(x, y, steps=8, lr=0.05, optimizer="adam", probes={"first": stop}, **options)
+    again = trained(5, probes={"first": lambda view: view.outputs[:, 0, 0]}, **options)
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
 
 
 def test_width_one():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -80,6 +81,7 @@ class Ensemble:
         self.dtype, self.device = dtype, find_device(device)
         self.model: Network | StackedModule = Network(spec)
         self.parameters = self._draw(spec, init_scale)
+        self.buffers: dict[str, Tensor] = {}
 
     def _draw(self, spec: MLPSpec, init_scale: Any) -> dict[str, Tensor]:
         scale = _scales(init_scale, len(self.members), spec.depth)
@@ -107,18 +109,17 @@ class Ensemble:
         """An ensemble of copies of any module, through ``torch.func``: the slow general route.
 
         Args:
-            module: any module without active dropout or changing running statistics, used in the mode that it is in; it is left
-                as it was found.
+            module: any module; it is trained in the mode that it is in, evaluated in ``eval`` mode, and left as it was found. In
+                training mode every member has dropout masks and running statistics of its own, and goes through its steps alone.
             members: E, or the members' numbers.
             dtype: dtype of the parameters; None: the module's own.
-            seed: as for the class; used by mini-batches and by ``redraw``.
+            seed: as for the class; used by mini-batches, by dropout and other noise, and by ``redraw``.
             redraw: draw every member anew by the ``reset_parameters`` of its layers, each from its own stream; otherwise every
                 member starts at the module's own parameters.
 
         Raises:
             ArgumentError: not a module, or no trainable parameters.
-            UnsupportedError: active dropout, a batch normalisation that updates its running statistics, or ``redraw`` on a layer
-                with parameters but without ``reset_parameters``.
+            UnsupportedError: ``redraw`` on a layer with parameters but without ``reset_parameters``.
 
         Example:
             >>> module = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
@@ -137,8 +138,8 @@ class Ensemble:
         self.members = member_numbers(members)
         self.seeds = member_seeds(seed, self.members)
         self.dtype, self.device = dtype or first.dtype, first.device
-        self.parameters, buffers = stack(module, self.seeds, self.dtype, redraw)
-        self.model = StackedModule(module, list(self.parameters), buffers)
+        self.parameters, self.buffers, fixed = stack(module, self.seeds, self.dtype, redraw)
+        self.model = StackedModule(module, list(self.parameters), list(self.buffers), fixed)
         return self
 
     def __len__(self) -> int:
@@ -194,6 +195,24 @@ class Ensemble:
         return Run(self, task, Options.of(options)).record()
 
     @property
+    def tensors(self) -> list[Tensor]:
+        """All that the outputs depend on and that members do not share: parameters, then moving buffers; each (E, …)."""
+        return [*self.parameters.values(), *self.buffers.values()]
+
+    def rows(self, index: Tensor) -> Ensemble:
+        """The members of some rows, as an ensemble of copies of their tensors.
+
+        Args:
+            index: rows.
+        """
+        some = copy.copy(self)
+        some.members = tuple(self.members[row] for row in index.tolist())
+        some.seeds = [self.seeds[row] for row in index.tolist()]
+        some.parameters = {name: value[index] for name, value in self.parameters.items()}
+        some.buffers = {name: value[index] for name, value in self.buffers.items()}
+        return some
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Names of the affine layers, first to last.
 
@@ -212,7 +231,7 @@ class Ensemble:
         Returns:
             (E, N, K).
         """
-        return evaluate(self.model, list(self.parameters.values()), self.inputs(x))
+        return evaluate(self.model, self.tensors, self.inputs(x))
 
     __call__ = forward
 
@@ -263,7 +282,7 @@ class Ensemble:
         """
         if not -len(self) <= e < len(self):
             raise ArgumentError(f"e must be a row of the ensemble, 0..{len(self) - 1}, got {e}")
-        values = {name: value[e].detach().clone() for name, value in self.parameters.items()}
+        values = {name: value[e].detach().clone() for name, value in (*self.parameters.items(), *self.buffers.items())}
         if self.spec is None:
             return self.model.member(values, e)  # type: ignore[union-attr]
         return make_module(self.spec, values)
@@ -312,7 +331,7 @@ class Ensemble:
             raise StoreError(f"{path} holds an ensemble of another specification; load it with the one it was made with")
         self = cls.__new__(cls)
         self.spec, self.members, self.seeds = spec, tuple(content["members"]), [tuple(s) for s in content["seeds"]]
-        self.parameters = {name: value.to(find_device(device)) for name, value in content["parameters"].items()}
+        self.parameters, self.buffers = {name: value.to(find_device(device)) for name, value in content["parameters"].items()}, {}
         self.dtype, self.device = next(iter(self.parameters.values())).dtype, find_device(device)
         self.model = Network(spec)
         return self

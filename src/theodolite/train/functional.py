@@ -18,24 +18,27 @@ __all__ = ["StackedModule", "stack"]
 class StackedModule:
     """A module as a function of stacked parameters.
 
-    Members go through ``vmap``; operations that it cannot batch go member by member.
+    Members go through ``vmap``; operations that it cannot batch go member by member, and so do training passes that draw random
+    numbers (dropout) or change buffers (running statistics), each from a stream of its own. Evaluation is in ``eval`` mode.
 
     Args:
         module: the module; a copy is kept.
         names: names of the trainable parameters, in order.
-        fixed: frozen parameters and buffers, shared by all members.
+        moving: names of the buffers that training changes, one set per member.
+        fixed: frozen parameters and the other buffers, shared by all members.
     """
 
     groups: tuple[tuple[int, int | None], ...] = ()
 
-    def __init__(self, module: nn.Module, names: Sequence[str], fixed: dict[str, Tensor]) -> None:
-        refuse_random_or_stateful(module)
-        self.template = copy.deepcopy(module)
-        self.names, self.fixed = list(names), fixed
+    def __init__(self, module: nn.Module, names: Sequence[str], moving: Sequence[str], fixed: dict[str, Tensor]) -> None:
+        self.template, self.quiet = copy.deepcopy(module), copy.deepcopy(module).eval()
+        self.names, self.moving, self.fixed = list(names), list(moving), fixed
         self.size = sum(p.numel() for p in module.parameters())
         self.batched = True
+        #: Whether training passes go member by member.
+        self.alone = bool(moving) or _draws(module)
         #: Whether a sample's output depends on the others, as with batch statistics: then no set of samples may be cut.
-        self.couples = any(_takes_batch_statistics(layer) for layer in module.modules())
+        self.couples = any(_takes_batch_statistics(layer) for layer in self.quiet.modules())
 
     @property
     def kind(self) -> object:
@@ -57,19 +60,47 @@ class StackedModule:
         """A guess at the elements of one member's largest tensor: hidden sizes of a foreign module are not known."""
         return max(self.size, samples) if samples > 1 else 1
 
-    def outputs(self, params: Sequence[Tensor], x: Tensor) -> Tensor:
-        """f(x), (C, N, …); differentiable."""
+    def outputs(self, values: Sequence[Tensor], x: Tensor) -> Tensor:
+        """f(x), (C, N, …), in ``eval`` mode; ``values`` are the parameters and then the moving buffers."""
+        names = [*self.names, *self.moving]
         if self.batched:
             try:
-                return vmap(self._one, in_dims=(0, None if x.shape[0] == 1 else 0))(tuple(params), x[0] if x.shape[0] == 1 else x)
+                return _vmapped(self.quiet, self.fixed, names, values, x)
             except (RuntimeError, NotImplementedError, ValueError):
                 # Recurrent and other fused kernels have no batching rule; if the module itself is at fault the loop says so.
                 self.batched = False
-        rows = range(params[0].shape[0])
-        return torch.stack([self._one(tuple(p[e] for p in params), x[0 if x.shape[0] == 1 else e]) for e in rows])
+        rows = range(values[0].shape[0])
+        return torch.stack([_called(self.quiet, self.fixed, names, [v[e] for v in values], _row(x, e)) for e in rows])
 
-    def _one(self, params: tuple[Tensor, ...], x: Tensor) -> Tensor:
-        result: Tensor = functional_call(self.template, {**self.fixed, **dict(zip(self.names, params, strict=True))}, (x,))
+    def training(
+        self, params: Sequence[Tensor], buffers: Sequence[Tensor], x: Tensor, streams: Sequence[tuple[int, int]], step: int
+    ) -> Tensor:
+        """f(x), (C, N, …), in the module's own mode; differentiable, and ``buffers`` are moved in place.
+
+        Args:
+            params: trainable parameters (C, …).
+            buffers: moving buffers (C, …).
+            x: (1 or C, N, …).
+            streams: (seed, number) of every member, from which its random numbers at this step derive.
+            step: number of steps taken before.
+        """
+        if not self.alone and self.batched:
+            try:
+                return _vmapped(self.template, self.fixed, self.names, params, x)
+            except (RuntimeError, NotImplementedError, ValueError):
+                self.alone = True
+        noise = [child_seed(seed, "noise", number, step) for seed, number in streams]
+        return torch.stack([self._trained(params, buffers, _row(x, e), e, seed) for e, seed in enumerate(noise)])
+
+    def _trained(self, params: Sequence[Tensor], buffers: Sequence[Tensor], x: Tensor, e: int, seed: int) -> Tensor:
+        state = dict(zip(self.moving, (b[e] for b in buffers), strict=True))
+        values = {**self.fixed, **dict(zip(self.names, (p[e] for p in params), strict=True)), **state}
+        with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            result: Tensor = functional_call(self.template, values, (x,))
+        for name, buffer in zip(self.moving, buffers, strict=True):
+            if values[name] is not state[name]:  # the module has put another tensor in its place
+                buffer[e].copy_(values[name].detach())
         return result
 
     def member(self, values: dict[str, Tensor], e: int) -> nn.Module:
@@ -83,28 +114,54 @@ class StackedModule:
         return module
 
 
+def _row(x: Tensor, e: int) -> Tensor:
+    return x[0 if x.shape[0] == 1 else e]
+
+
+def _called(module: nn.Module, fixed: dict[str, Tensor], names: Sequence[str], values: Sequence[Tensor], x: Tensor) -> Tensor:
+    result: Tensor = functional_call(module, {**fixed, **dict(zip(names, values, strict=True))}, (x,))
+    return result
+
+
+def _vmapped(module: nn.Module, fixed: dict[str, Tensor], names: Sequence[str], values: Sequence[Tensor], x: Tensor) -> Tensor:
+    def one(rows: tuple[Tensor, ...], data: Tensor) -> Tensor:
+        return _called(module, fixed, names, rows, data)
+
+    shared = x.shape[0] == 1
+    result: Tensor = vmap(one, in_dims=(0, None if shared else 0))(tuple(values), x[0] if shared else x)
+    return result
+
+
 def _takes_batch_statistics(layer: nn.Module) -> bool:
     return isinstance(layer, nn.modules.batchnorm._BatchNorm) and (layer.training or layer.running_mean is None)
 
 
-def refuse_random_or_stateful(module: nn.Module) -> None:
-    """Raise `UnsupportedError` for layers whose training pass draws random numbers or changes buffers."""
-    for name, layer in module.named_modules():
-        if not layer.training:
-            continue
-        if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:
-            raise UnsupportedError(f"layer {name!r} draws random masks, so members could not be reproduced; call .eval() on it")
-        if isinstance(layer, nn.modules.batchnorm._NormBase) and layer.track_running_stats:
-            raise UnsupportedError(
-                f"layer {name!r} changes its running statistics while it trains, which stacked members cannot; "
-                "call .eval() on it, or build it with track_running_stats=False"
-            )
+def _draws(module: nn.Module) -> bool:
+    """Whether a torch layer draws random numbers in its training pass; ``vmap`` itself refuses those of foreign layers."""
+    kinds = (nn.modules.dropout._DropoutNd, nn.RReLU, nn.RNNBase, nn.MultiheadAttention)
+    return any(layer.training and isinstance(layer, kinds) for layer in module.modules())
+
+
+def _moves(layer: nn.Module) -> bool:
+    """Whether a layer's training pass may change its own buffers: running statistics, and whatever a foreign layer does."""
+    if isinstance(layer, nn.modules.batchnorm._NormBase):
+        return layer.training and layer.track_running_stats
+    return layer.training and not type(layer).__module__.startswith("torch.nn.")
+
+
+def _moving(module: nn.Module) -> list[str]:
+    return [
+        f"{prefix}.{name}" if prefix else name
+        for prefix, layer in module.named_modules()
+        if _moves(layer)
+        for name, _ in layer.named_buffers(recurse=False)
+    ]
 
 
 def stack(
     module: nn.Module, seeds: Sequence[tuple[int, int]], dtype: torch.dtype, redraw: bool
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Trainable parameters ``[E, …]`` by name, and what all members share.
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Trainable parameters ``[E, …]`` by name, moving buffers ``[E, …]``, and what all members share.
 
     Args:
         module: the module.
@@ -112,18 +169,18 @@ def stack(
         dtype: dtype of floating tensors.
         redraw: draw each member's parameters anew.
     """
+
+    def cast(value: Tensor) -> Tensor:
+        return value.detach().clone().to(dtype if value.is_floating_point() else value.dtype)
+
     trainable = [name for name, p in module.named_parameters() if p.requires_grad]
-    everything = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    fixed = {
-        name: value.detach().clone().to(dtype if value.is_floating_point() else value.dtype)
-        for name, value in everything.items()
-        if name not in trainable
-    }
-    if redraw:
-        drawn = [dict(_redrawn(module, child_seed(s, "member", m)).named_parameters()) for s, m in seeds]
-    else:
-        drawn = [dict(module.named_parameters())] * len(seeds)
-    return {name: torch.stack([d[name].detach().to(dtype) for d in drawn]) for name in trainable}, fixed
+    moving = _moving(module)
+    drawn = [_redrawn(module, child_seed(s, "member", m)) if redraw else module for s, m in seeds]
+    tensors = [{**dict(one.named_parameters()), **dict(one.named_buffers())} for one in drawn]
+    own = {name: torch.stack([cast(t[name]) for t in tensors]) for name in (*trainable, *moving)}
+    shared = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    fixed = {name: cast(value) for name, value in shared.items() if name not in own}
+    return {name: own[name] for name in trainable}, {name: own[name] for name in moving}, fixed
 
 
 def _redrawn(module: nn.Module, seed: int) -> nn.Module:

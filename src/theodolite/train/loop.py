@@ -103,7 +103,7 @@ class Run:
         self.schedule = log_spaced(10) if task.schedule is None else as_schedule(task.schedule)
         self.probes = find_probes(task.probes)
         self.x = prepare_inputs(ensemble, task.x)
-        self.params = list(ensemble.parameters.values())
+        self.params, self.buffers = list(ensemble.parameters.values()), list(ensemble.buffers.values())
         self.y = self._targets(self.x, task.y)
         self.test = None
         if options.test is not None:
@@ -115,6 +115,7 @@ class Run:
         self.job = self._job()
         self.state = self.optimizer.start(self.params, self.groups)
         self.initial = {name: value.clone() for name, value in ensemble.parameters.items()}
+        self.initial_buffers = [value.clone() for value in self.buffers]
         self.backend = choose_backend(self.job, options.backend, options.check, self._sample)
         self.step = 0
         self.alive = list(range(len(ensemble)))
@@ -124,7 +125,7 @@ class Run:
         targets = torch.as_tensor(y).to(self.ensemble.device)
         with torch.no_grad():
             few = x[:1, : 2 if self.ensemble.model.couples else 1]
-            outputs = self.ensemble.model.outputs([p[:1] for p in self.params], few).shape[-1]
+            outputs = self.ensemble.model.outputs([p[:1] for p in self.ensemble.tensors], few).shape[-1]
         return self.loss.prepare(targets, x.shape[1], outputs, len(self.ensemble), self.ensemble.dtype)
 
     def _rates(self, lr: Any) -> tuple[Tensor, list[Tensor]]:
@@ -194,7 +195,7 @@ class Run:
         for chunk in make_chunks(self.ensemble.members, self.alive, self.backend.layout, self.ensemble.device):
             segment = self._gather(chunk, count)
             chunk.scatter(self.backend.run(segment), losses)
-            for part, whole in zip(segment.params, self.params, strict=True):
+            for part, whole in zip((*segment.params, *segment.buffers), (*self.params, *self.buffers), strict=True):
                 chunk.scatter(part, whole)
             for slot, parts in segment.state.items():
                 for part, whole in zip(parts, self.state[slot], strict=True):
@@ -203,6 +204,7 @@ class Run:
         return losses
 
     def _gather(self, chunk: Chunk, count: int) -> Segment:
+        streams = [self.ensemble.seeds[row] for row in chunk.source.tolist()]
         return Segment(
             [chunk.gather(p) for p in self.params],
             {slot: [chunk.gather(s) for s in parts] for slot, parts in self.state.items()},
@@ -211,7 +213,9 @@ class Run:
             self.y if self.y.shape[0] == 1 else chunk.gather(self.y),
             self.step,
             count,
-            self._batches([self.ensemble.seeds[row] for row in chunk.source.tolist()]),
+            self._batches(streams),
+            [chunk.gather(b) for b in self.buffers],
+            streams,
         )
 
     def _batches(self, streams: Sequence[tuple[int, int]]) -> Callable[[int], Tensor] | None:
@@ -241,4 +245,6 @@ class Run:
         params = self.ensemble.model.specimens(self.params, slots)
         lr = [torch.ones_like(rate[:1]).expand(slots, *rate.shape[1:]).contiguous() for rate in self.lr]
         state = self.optimizer.start(params, self.groups)
-        return Segment(params, state, lr, one(self.x), one(self.y), 0, count, self._batches([(0, 0)] * slots))
+        buffers = [b[:1].expand(slots, *b.shape[1:]).contiguous() for b in self.buffers]
+        streams = [(0, 0)] * slots
+        return Segment(params, state, lr, one(self.x), one(self.y), 0, count, self._batches(streams), buffers, streams)

@@ -70,7 +70,7 @@ class View:
     def outputs(self) -> Tensor:
         """(E, N, K)."""
         if self.ensemble.spec is None:
-            return self.ensemble.model.outputs(list(self.parameters.values()), self.x)
+            return self.ensemble.model.outputs(self.ensemble.tensors, self.x)
         return self.passed.outputs
 
     def weights(self, layer: str) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import time
@@ -101,11 +100,8 @@ class Results:
         targets = run.y if run.options.probe_inputs is None else None
         if len(self._rows) == len(whole):
             return View(whole, step, run.probe_x, targets, run.loss, run.initial)
-        some = copy.copy(whole)
         index = torch.tensor(self._rows, device=whole.device)
-        some.members = tuple(whole.members[row] for row in self._rows)
-        some.seeds = [whole.seeds[row] for row in self._rows]
-        some.parameters = {name: value[index] for name, value in whole.parameters.items()}
+        some = whole.rows(index)
         x = run.probe_x if run.probe_x.shape[0] == 1 else run.probe_x[index]
         if targets is not None and targets.shape[0] > 1:
             targets = targets[index]
@@ -114,7 +110,7 @@ class Results:
     def _loss(self, view: View, x: Tensor, y: Tensor) -> np.ndarray:
         index = torch.tensor(self._rows, device=x.device)
         x, y = (x if x.shape[0] == 1 else x[index]), (y if y.shape[0] == 1 else y[index])
-        f = evaluate(view.ensemble.model, list(view.parameters.values()), x)
+        f = evaluate(view.ensemble.model, view.ensemble.tensors, x)
         return self.run.loss.value(f, y).double().cpu().numpy()
 
     def _keep(self, name: str, values: np.ndarray | None, view: View | None) -> None:
@@ -138,7 +134,7 @@ class Results:
     def key(self) -> str:
         """Content hash of everything that determines the run within a backend."""
         run = self.run
-        tensors = [run.x, run.y, run.rates, *run.initial.values()]
+        tensors = [run.x, run.y, run.rates, *run.initial.values(), *run.initial_buffers]
         digest = hashlib.blake2b(json.dumps(self._settings(), sort_keys=True).encode(), digest_size=10)
         for tensor in tensors:
             digest.update(str(tuple(tensor.shape)).encode())
@@ -175,6 +171,7 @@ class Results:
             "step": run.step,
             "alive": run.alive,
             "parameters": {name: value.cpu() for name, value in run.ensemble.parameters.items()},
+            "buffers": {name: value.cpu() for name, value in run.ensemble.buffers.items()},
             "state": {slot: [s.cpu() for s in parts] for slot, parts in run.state.items()},
             "looks": self.looks,
             "seen": {name: [torch.from_numpy(np.array(v)) for v in values] for name, values in self.seen.items()},
@@ -202,6 +199,8 @@ class Results:
         run.step, run.alive = content["step"], list(content["alive"])
         for name, value in content["parameters"].items():
             run.ensemble.parameters[name].copy_(value)
+        for name, value in content["buffers"].items():
+            run.ensemble.buffers[name].copy_(value)
         for slot, parts in content["state"].items():
             for whole, part in zip(run.state[slot], parts, strict=True):
                 whole.copy_(part)

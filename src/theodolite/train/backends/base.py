@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -59,6 +59,8 @@ class Segment:
         first: number of steps already taken.
         count: steps to take.
         batches: step -> (C, B) sample numbers; None: all samples.
+        buffers: per moving buffer of a user's module (C, …); moved in place.
+        streams: (seed, number) of every slot, from which the noise of a user's module derives.
     """
 
     params: list[Tensor]
@@ -69,6 +71,8 @@ class Segment:
     first: int
     count: int
     batches: Callable[[int], Tensor] | None = None
+    buffers: list[Tensor] = field(default_factory=list)
+    streams: Sequence[tuple[int, int]] = ()
 
     def rates(self, job: Job, seen: Pass | None) -> list[Tensor]:
         """Learning rates of one step; divided by the Gauss–Newton trace if the optimiser asks for it."""

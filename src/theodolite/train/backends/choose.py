@@ -156,6 +156,7 @@ def _taken(backend: Backend, first: Segment, slots: Tensor, rate: float) -> list
     segment.state = job.optimizer.start(segment.params, job.groups)
     segment.lr = [torch.full_like(one[slots], rate) for one in first.lr]
     segment.x, segment.y = first.x[:count], first.y[:count]
+    segment.buffers, segment.streams = [b[slots] for b in first.buffers], first.streams[:count]
     if first.batches is not None:
         batch = first.batches
         segment.batches = lambda step: batch(step)[:count]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from theodolite.train.backends.base import Backend, Job, Segment
 from theodolite.train.chunks import Layout, chunk_size
+from theodolite.train.functional import StackedModule
 from theodolite.train.network import Network, Workspace
 
 __all__ = ["AutogradBackend", "EagerBackend"]
@@ -24,7 +25,9 @@ def _layout(job: Job) -> Layout:
     size = chunk_size(job.elements, ELEMENTS if job.device.type == "cpu" else DEVICE_ELEMENTS)
     if not isinstance(job.model, Network):
         # Hidden sizes of a foreign module are not known. Where it cannot be batched, members are treated one by one anyway.
-        return Layout(min(size, MODULES), idle=1) if job.model.batched else Layout(MODULES, slotted=False, idle=0)  # type: ignore[attr-defined]
+        assert isinstance(job.model, StackedModule)
+        stacked = job.model.batched and not job.model.alone
+        return Layout(min(size, MODULES), idle=1) if stacked else Layout(MODULES, slotted=False, idle=0)
     if size == 1:
         return Layout(1, slotted=False, idle=0)  # always alone, and so always through the same arithmetic
     # The last elements of an array may be computed by other instructions: they are to belong to idle slots.
@@ -92,13 +95,18 @@ class AutogradBackend(Backend):
         job = self.job
         losses = segment.params[0].new_empty(segment.params[0].shape[0], segment.count)
         for k in range(segment.count):
-            x, y = segment.batch(segment.first + k)
+            step = segment.first + k
+            x, y = segment.batch(step)
             leaves = [p.detach().requires_grad_() for p in segment.params]
             with torch.enable_grad():
-                value = job.loss.value(job.model.outputs(leaves, x), y)  # type: ignore[attr-defined]
+                if isinstance(job.model, StackedModule):
+                    outputs = job.model.training(leaves, segment.buffers, x, segment.streams, step)
+                else:
+                    outputs = job.model.outputs(leaves, x)  # type: ignore[attr-defined]
+                value = job.loss.value(outputs, y)
                 gradients = torch.autograd.grad(value.sum(), leaves, allow_unused=True, materialize_grads=True)
             losses[:, k] = value.detach()
             with torch.no_grad():
-                factors = job.optimizer.factors(segment.first + k + 1)
+                factors = job.optimizer.factors(step + 1)
                 job.optimizer.update(segment.params, gradients, segment.state, segment.rates(job, None), factors, job.groups)
         return losses
