@@ -27,6 +27,15 @@ def test_one_table_goes_into_several_pages(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.count("updated") == 2
 
 
+def test_a_chapter_gets_the_evidence_of_its_topic(tmp_path: Path) -> None:
+    page, out = tmp_path / "chapter.md", tmp_path / "rows.json"
+    page.write_text("<!-- claims rank:begin -->\n<!-- claims rank:end -->\nafter\n", encoding="utf-8")
+    assert main(["rank.theorems", "--store", str(tmp_path / "store"), "--out", str(out), "--into", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert all(row["evidence"].replace("|", "\\|") in text for row in json.loads(out.read_text(encoding="utf-8")))
+    assert text.endswith("<!-- claims rank:end -->\nafter\n")
+
+
 def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing", encoding="utf-8")

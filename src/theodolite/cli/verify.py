@@ -30,10 +30,11 @@ def run(
         topic: only experiments of one topic.
         store: folder in which records are kept between runs.
         out: also write the table here, as .md or .json.
-        into: Markdown files whose text between <!-- claims:begin --> and <!-- claims:end --> becomes the table of verdicts.
+        into: Markdown files whose text between <!-- claims:begin --> and <!-- claims:end --> becomes the table of verdicts, and
+            that between <!-- claims TOPIC:begin --> and its end the table of one topic, with the evidence.
         over: a .json table of an earlier run, at paper size say, whose verdicts take the place of these in the pages of --into.
     """
-    from theodolite.report.verify import as_markdown, between_markers, recorded, verify, write
+    from theodolite.report.verify import recorded, verify, with_verdicts, write
 
     rows = verify(list(names) or None, scale=scale, store=store, topic=topic)
     previous = ""
@@ -52,8 +53,7 @@ def run(
         print(f"wrote {out}")
     shown = rows if over is None else recorded(over, rows)
     for page in into:
-        text = between_markers(page.read_text(encoding="utf-8"), "claims", as_markdown(shown, evidence=False))
-        page.write_text(text, encoding="utf-8")
+        page.write_text(with_verdicts(page.read_text(encoding="utf-8"), shown), encoding="utf-8")
         print(f"updated {page}")
 
 

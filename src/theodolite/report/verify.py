@@ -158,6 +158,21 @@ def between_markers(text: str, name: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
+def with_verdicts(text: str, rows: Sequence[Row]) -> str:
+    """``text`` with the table of all claims between its markers ``claims``, and the evidence of a topic between ``claims TOPIC``.
+
+    Raises:
+        ArgumentError: no such markers are there.
+    """
+    topics = sorted({row.experiment.partition(".")[0] for row in rows})
+    tables = {"claims": as_markdown(rows, evidence=False)}
+    tables |= {f"claims {t}": as_markdown([r for r in rows if r.experiment.startswith(f"{t}.")]) for t in topics}
+    named = [name for name in tables if f"<!-- {name}:begin -->" in text]
+    for name in named or ["claims"]:
+        text = between_markers(text, name, tables[name])
+    return text
+
+
 def papers() -> str:
     """Every paper with the quantities, experiments and claims that cite it, and the figure or theorem that each is about."""
     from theodolite.core.reference import references
