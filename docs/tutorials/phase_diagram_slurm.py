@@ -5,7 +5,8 @@ Run a phase diagram on Slurm
 A phase diagram is a grid of experiments. Here is one of your own, from a file of thirty
 lines to a figure: planned, run as a job array, resumed, loaded. Everything on this page
 was run as it stands, the job script too: a batch script is a shell script, and
-``sbatch`` only adds the machines.
+``sbatch`` only adds the machines. The section on a cluster that grows and shrinks needs
+``dask-jobqueue``: ``pip install 'theodolite[slurm]'``.
 """
 
 import os

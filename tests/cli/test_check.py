@@ -86,7 +86,7 @@ def test_a_misspelt_verdict_is_an_error_with_the_nearest(check, word, near):
 
 
 def test_no_verdict_at_all_is_an_error(check):
-    assert check("healthy", "--fail-on", " , ")[0] == 1
+    assert check("healthy", "--fail-on", " , ")[0] == 2
 
 
 def test_the_verdicts_that_can_be_named_are_those_that_judges_give():

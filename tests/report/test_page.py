@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import theodolite as td
-from theodolite.core.errors import ArgumentError
+from theodolite.core.errors import ArgumentError, TheodoliteError
 from theodolite.nets import mlp
 from theodolite.report.panels import MOST_TICKS, live
 from theodolite.report.pictures import pictures
@@ -111,6 +111,36 @@ def test_layers_of_other_names_are_matched_by_position():
     assert [row[:2] for row in both.rows()] == [("rank.stable_rank", both.second.layers[0])]
 
 
+def test_layers_without_a_counterpart_are_named(tmp_path):
+    torch.manual_seed(0)
+    shallow, deep = mlp([4, 8, 1], "tanh"), mlp([4, 8, 8, 8, 1], "tanh")
+    both = td.compare(shallow, deep, torch.randn(60, 4), quantities=["rank.stable_rank"])
+    sentence = "Sequential 2: layers 3, 5 without a counterpart"
+    assert sentence in str(both)
+    assert sentence in both.save(tmp_path / "both.html", interactive=False).read_text(encoding="utf-8")
+    turned = td.compare(deep, shallow, torch.randn(60, 4), quantities=["rank.stable_rank"])
+    assert "Sequential 1: layers 3, 5 without a counterpart" in str(turned)
+    assert "counterpart" not in str(td.compare(deep, deep, torch.randn(60, 4), quantities=["rank.stable_rank"]))
+
+
+def test_wrong_options_are_told_and_nothing_is_written(reports, tmp_path):
+    before, after = reports
+    for name, options, words in (
+        ("a.html", {"tittle": "x"}, "did you mean 'title'"),
+        ("a.json", {"before": before}, "before is an option of an .html page"),
+        ("a.csv", {"title": "x"}, "title is an option of an .html page"),
+        ("a.html", {"before": torch.nn.Linear(1, 1)}, "before must be a report"),
+        ("a.html", {"before": before, "names": ("one",)}, "names must be two"),
+        ("a.html", {"before": before, "names": "ab"}, "names must be two"),
+        ("a.pdf", {}, r"\.html, \.json or \.csv"),
+    ):
+        with pytest.raises(TheodoliteError, match=words):
+            after.save(tmp_path / name, **options)
+    with pytest.raises(ArgumentError, match="model_b must be a torch.nn.Module"):
+        td.compare(mlp([4, 8, 1], "tanh"), "model", torch.randn(60, 4))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def browser():
     sync = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
@@ -153,6 +183,76 @@ def test_without_scripts(page, browser):
     assert tab.locator("figure .static svg").first.is_visible()
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     tab.close()
+
+
+#: Text of less contrast with what is behind it than 4.5 (WCAG 2, level AA); a dot that stands for nothing is left out.
+FAINT = """() => {
+    const light = (c) => { const f = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        return 0.2126 * f(c[0]) + 0.7152 * f(c[1]) + 0.0722 * f(c[2]); };
+    const numbers = (s) => s.match(/[\\d.]+/g).map(Number);
+    const ground = (e) => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; }
+        return [255, 255, 255]; };
+    return [...document.querySelectorAll("h1, h2, h3, p, li, th, td:not(.none), small, em, b, i, a, pre, summary")].filter((e) => e.textContent.trim()).map((e) => {
+        const [a, b] = [light(numbers(getComputedStyle(e).color)), light(ground(e))];
+        return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.tagName, e.textContent.slice(0, 30)];
+    }).filter(([ratio]) => ratio < 4.5);
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_can_be_read_by_day_and_by_night(page, reports, browser, scheme):
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 390, "height": 800})
+    tab = context.new_page()
+    tab.goto(page.as_uri())
+    assert tab.evaluate(FAINT) == []
+    ground = tab.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
+    drawn = tab.evaluate("getComputedStyle(document.querySelector('figure svg')).filter")
+    assert (drawn == "none") == (scheme == "light")
+    tab.emulate_media(media="print")  # paper is white
+    assert tab.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+    assert tab.evaluate("getComputedStyle(document.querySelector('figure svg')).filter") == "none"
+    for notebook in ("#111", "#fff"):
+        tab = context.new_page()
+        tab.set_content(
+            f"<!doctype html><body style='background:{notebook};color:{'#eee' if notebook == '#111' else '#222'}'>{reports[1]._repr_html_()}"
+        )
+        assert tab.evaluate(FAINT) == []
+        assert tab.evaluate("getComputedStyle(document.querySelector('td.good')).borderLeftColor") != tab.evaluate(
+            "getComputedStyle(document.querySelector('td.good')).color"
+        )  # the colours of verdicts reach a notebook
+    context.close()
+
+
+@pytest.mark.slow
+def test_names_of_rows_stay_in_sight_when_a_table_is_scrolled(page, browser):
+    tab = browser.new_page(viewport={"width": 320, "height": 800})
+    tab.goto(page.as_uri())
+    left = tab.evaluate(
+        """() => { const wide = document.querySelector(".wide"); wide.scrollLeft = 80;
+        return [wide.scrollLeft, wide.querySelector("th[scope=row]").getBoundingClientRect().left - wide.getBoundingClientRect().left]; }"""
+    )
+    assert left[0] > 0
+    assert left[1] == pytest.approx(0, abs=1)
+    tab.close()
+
+
+def test_the_entries_of_layers_have_their_names():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 5),
+        torch.nn.ReLU(),
+        torch.nn.Linear(5, 1),
+    )
+    report = td.diagnose(net, torch.randn(40, 1, 4, 4), quantities=["rank.stable_rank"])
+    text = report._repr_html_()
+    assert "4 channels" in text
+    assert "5 neurons" in text
+    assert re.search(r"0 +conv2d +9 → 4", str(report.architecture))
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from theodolite.cli.parse import command
-from theodolite.core.errors import ArgumentError, unknown
+from theodolite.core.errors import ArgumentError, TheodoliteError, unknown
 
 if TYPE_CHECKING:
     from theodolite.report.report import Row
@@ -20,6 +20,7 @@ VERDICTS = {
     "ordered": "meanfield.chi_1",
     "no gradient": "meanfield.chi_1",
     "inputs merge": "meanfield.correlation",
+    "inputs close": "meanfield.correlation",
     "signal vanishes": "meanfield.q_length",
     "signal explodes": "meanfield.q_length",
     "collapsed": "rank.epsilon_rank",
@@ -39,9 +40,9 @@ def run(target: str, /, fail_on: str = "bad", data: str = "digits", allow_pickle
 
     Args:
         target: file.py:factory, package.module:factory, or a torch.export .pt2 file.
-        fail_on: verdicts, separated by commas: chaotic, ordered, no-gradient, inputs-merge, signal-vanishes, signal-explodes,
-            rank-collapse, redundant, dependent, one-direction, condensed, dead-neurons, ill-conditioned, not-separated,
-            above-random-weights, or bad for every row that is bad news.
+        fail_on: verdicts, separated by commas: chaotic, ordered, no-gradient, inputs-merge, inputs-close, signal-vanishes,
+            signal-explodes, rank-collapse, redundant, dependent, one-direction, condensed, dead-neurons, ill-conditioned,
+            not-separated, above-random-weights, or bad for every row that is bad news.
         data: digits, a .npz file with arrays x and y, or module:function.
         allow_pickle: load a pickled module, which runs any code it holds.
     """
@@ -113,5 +114,9 @@ def matches(row: Row, word: str) -> bool:
 
 
 def main(words: Sequence[str]) -> int:
-    """Parse and run."""
-    return command(run, words, "check")
+    """Parse and run; 1 is kept for the named verdicts, so that what could not be checked at all is told from a network that fails."""
+    try:
+        return command(run, words, "check")
+    except TheodoliteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

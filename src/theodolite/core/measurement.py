@@ -50,7 +50,8 @@ class Observation:
         measured: one number.
         prediction: what the theory says it is, or None.
         facts: about where it was taken: the quantity's options; ``samples``, ``plain`` (only affine layers and activations),
-            ``classes`` (the targets are class labels); for a layer ``layer``, ``width`` and what `Architecture.facts` reads off it.
+            ``classes`` (the targets are class labels); for a layer ``layer``, ``width`` what `Architecture.facts` reads off it, and
+            what `theodolite.lens.role.Role` says of what writes and reads it.
     """
 
     measured: Measurement

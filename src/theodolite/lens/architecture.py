@@ -30,6 +30,7 @@ class AffineLayer:
         activation: the elementwise function that follows, or None.
         activation_name: its name, or ``linear``.
         follower: the name of the node that applies it, or "".
+        operation: the affine operation, such as ``linear`` or ``conv2d``.
     """
 
     name: str
@@ -41,6 +42,7 @@ class AffineLayer:
     activation: Callable[[torch.Tensor], torch.Tensor] | None
     activation_name: str
     follower: str
+    operation: str = "linear"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Architecture:
 
     def __str__(self) -> str:
         rows = [
-            f"{la.name:<24} {la.fan_in:>6} → {la.width:<6} {la.activation_name:<12} σ_w² = {la.sigma_w2:.4g}, σ_b² = {la.sigma_b2:.4g}"
+            f"{la.name:<24} {la.operation:<8} {la.fan_in:>6} → {la.width:<6} {la.activation_name:<12} "
+            f"σ_w² = {la.sigma_w2:.4g}, σ_b² = {la.sigma_b2:.4g}"
             for la in self.layers
         ]
         return "\n".join(rows) or "no affine layer was seen"
@@ -121,6 +124,7 @@ def _affine_layer(graph: Graph, node: Node) -> AffineLayer:
         activation=None if follower is None else follower.activation,
         activation_name="linear" if follower is None else follower.label,
         follower="" if follower is None else follower.name,
+        operation=node.label,
     )
 
 

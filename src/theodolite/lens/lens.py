@@ -18,6 +18,7 @@ from theodolite.lens.frozen import frozen
 from theodolite.lens.graph import Graph, tensors_in, trace
 from theodolite.lens.layers import Layer, choose_layers, outgoing_matrix, sample_matrix
 from theodolite.lens.replay import replay
+from theodolite.lens.role import Role, role_of
 
 __all__ = ["Lens"]
 
@@ -182,6 +183,11 @@ class Lens:
         if name not in self._layers:
             raise unknown("layer", name, self._layers)
         return self._layers[name]
+
+    def role(self, name: str) -> Role:
+        """What writes a layer and what reads it."""
+        layer = self.layer(name)
+        return role_of(self.model, self.graph, layer, self.features[name].shape[0] // self.samples)
 
     @cached_property
     def architecture(self) -> Architecture:

@@ -12,17 +12,34 @@ from theodolite.report.text import measured_text
 if TYPE_CHECKING:
     from theodolite.report.report import Report, Row
 
-__all__ = ["changed", "matched"]
+__all__ = ["changed", "matched", "unmatched"]
 
 
 def matched(before: Report, report: Report) -> Mapping[tuple[str, str | None], Row]:
     """(quantity, layer of ``report``) -> row of ``before``; layers are matched by name if the names agree, else by position."""
-    if set(before.layers) == set(report.layers):
-        place: dict[str | None, str | None] = {name: name for name in before.layers}
-    else:
-        place = dict(zip(before.layers, report.layers, strict=False))
-    place[None] = None
+    place: dict[str | None, str | None] = {None: None}
+    place.update(_places(before, report))
     return {(row.quantity, place[row.layer]): replace(row, layer=place[row.layer]) for row in before.rows if row.layer in place}
+
+
+def _places(before: Report, report: Report) -> dict[str, str]:
+    if set(before.layers) == set(report.layers):
+        return {name: name for name in before.layers}
+    return dict(zip(before.layers, report.layers, strict=False))
+
+
+def unmatched(before: Report, report: Report, names: tuple[str, str]) -> list[str]:
+    """For each of the two reports a sentence on its layers that have none in the other to be compared with, if there are any."""
+    places = _places(before, report)
+    alone = (
+        (names[0], [layer for layer in before.layers if layer not in places]),
+        (names[1], [layer for layer in report.layers if layer not in places.values()]),
+    )
+    return [
+        f"{name}: layer{'' if len(layers) == 1 else 's'} {', '.join(layers)} without a counterpart (they are matched from the first on)"
+        for name, layers in alone
+        if layers
+    ]
 
 
 def changed(before: Report, report: Report) -> Sequence[tuple[str, str]]:

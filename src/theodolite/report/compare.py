@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from theodolite.core.errors import ArgumentError
-from theodolite.report.changes import changed, matched
+from theodolite.report.changes import changed, matched, unmatched
 from theodolite.report.diagnose import diagnose
 from theodolite.report.report import SCHEMA, Report, write
 from theodolite.report.text import measured_text
@@ -56,7 +56,7 @@ class Comparison:
         cells = [("quantity", "layer", *self.names), *self.rows()]
         widths = [max(len(row[i]) for row in cells) for i in range(4)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-        words = [sentence for _, sentence in self.changes]
+        words = [sentence for _, sentence in self.changes] + unmatched(self.first, self.second, self.names)
         return "\n".join([*words, *([""] if words else []), lines[0], "  ".join("─" * w for w in widths), *lines[1:]])
 
     def _repr_html_(self) -> str:
@@ -72,12 +72,14 @@ class Comparison:
         """Write the comparison; the suffix decides: ``.html`` (one self-contained page) or ``.json``.
 
         Raises:
-            ArgumentError: another suffix. Nothing is written then.
+            ArgumentError: another suffix, or options that it has no use for. UnknownNameError: an option that a page does not have.
+                Nothing is written then.
         """
-        path = Path(path)
-        if path.suffix == ".html":
-            from theodolite.report.html import page
+        from theodolite.report.html import check_options, page
 
+        path = Path(path)
+        check_options(path, options)
+        if path.suffix == ".html":
             title = options.pop("title", f"{self.names[0]} beside {self.names[1]}")
             text = page(self.second, title, before=self.first, names=self.names, **options)
         elif path.suffix == ".json":
@@ -118,5 +120,8 @@ def compare(
         >>> [row[:2] for row in compare(*nets, x, quantities=["rank.epsilon_rank"]).rows()]
         [('rank.epsilon_rank', '1')]
     """
+    for name, model in (("model_a", model_a), ("model_b", model_b)):
+        if not isinstance(model, nn.Module):
+            raise ArgumentError(f"{name} must be a torch.nn.Module, got {type(model).__name__}")
     reports = [diagnose(model, x, y, loss=loss, quantities=quantities) for model in (model_a, model_b)]
     return Comparison(*reports)

@@ -104,6 +104,7 @@ def _diagnosed(lens: Lens, chosen: Sequence[tuple[Quantity, Mapping[str, Any]]],
         samples=lens.samples,
         layers=lens.layers,
         widths={name: int(lens.features[name].shape[1]) for name in lens.layers},
+        entries={name: lens.role(name).entries for name in lens.layers},
         architecture=lens.architecture,
         rows=_most_important_first(rows),
         profiles=profiles,
@@ -226,11 +227,11 @@ def _row(quantity: Quantity, options: Mapping[str, Any], layer: str | None, meas
 
 
 def _facts(quantity: Quantity, options: Mapping[str, Any], lens: Lens, layer: str | None) -> dict[str, Any]:
-    """What a prediction or a judge may ask for, from the options, the architecture and the data."""
+    """What a prediction or a judge may ask for: options, architecture and data; for a layer what `Role` says of it."""
     facts = dict(quantity.options) | dict(options) | lens.architecture.facts(layer)
     facts |= {"samples": lens.samples, "plain": lens.graph.plain, "classes": _has_classes(lens)}
     if layer is not None:
-        facts |= {"layer": layer, "width": int(lens.features[layer].shape[1])}
+        facts |= {"layer": layer, "width": int(lens.features[layer].shape[1])} | lens.role(layer).facts()
         reader = lens.architecture.at(lens.layer(layer).outgoing)
         if reader is not None and "reading" in quantity.needs:  # it is about the weights behind the activation
             facts |= {"readers": reader.width, "sigma_w2": reader.sigma_w2, "sigma_b2": reader.sigma_b2}

@@ -42,9 +42,7 @@ def tables(report: Report, before: Report | None = None, names: tuple[str, str] 
 
 def _quantities_by_layer(report: Report, quantities: Sequence[str], old: Old) -> str:
     at = {(row.quantity, row.layer): row for row in report.rows}
-    head = "".join(
-        f"<th>layer {html.escape(name)}<small>{report.widths.get(name, '')} neurons</small></th>" for name in report.layers
-    )
+    head = "".join(f"<th>layer {html.escape(name)}<small>{report.size(name)}</small></th>" for name in report.layers)
     lines = []
     for quantity in quantities:
         first = next(row for row in report.rows if row.quantity == quantity)
@@ -62,9 +60,7 @@ def _layers_by_quantity(report: Report, quantities: Sequence[str], old: Old) -> 
     lines = []
     for layer in report.layers:
         cells = "".join(_cell(at.get((quantity, layer)), old) for quantity in quantities)
-        lines.append(
-            f"<tr><th scope=row>{html.escape(layer)}<small>{report.widths.get(layer, '')} neurons</small></th>{cells}</tr>"
-        )
+        lines.append(f"<tr><th scope=row>{html.escape(layer)}<small>{report.size(layer)}</small></th>{cells}</tr>")
     return (
         f"<div class=wide><table class='grid deep'><thead><tr><th>layer</th>{head}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"

@@ -7,14 +7,16 @@ import html
 import inspect
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from io import StringIO
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from theodolite.core.errors import ArgumentError, unknown
 from theodolite.core.reference import described
 from theodolite.core.registry import quantity_named
-from theodolite.report.changes import changed
+from theodolite.report.changes import changed, unmatched
 from theodolite.report.grid import tables
 from theodolite.report.panels import Panel, live, static
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from theodolite.report.report import Report
 
-__all__ = ["Section", "fragment", "page", "svg"]
+__all__ = ["Section", "check_options", "fragment", "page", "svg"]
 
 #: A heading, a paragraph and figures, for `page`: what a caller adds to a report.
 Section = tuple[str, str, Sequence["Figure"]]
@@ -46,9 +48,13 @@ def page(
         before: a report of the same model at another time, or of another model, shown beside the measurements.
         names: what to call ``before`` and ``report``.
         interactive: inline plotly (1.5 MB) for figures that can be zoomed and read off.
+
+    Raises:
+        ArgumentError: ``before`` is no report, or ``names`` are not two.
     """
     from theodolite.report.pictures import pictures
 
+    _check_other(before, names)
     title = title or f"Diagnosis of {report.model}"
     panels = pictures(report, before, names)
     body = [
@@ -76,6 +82,29 @@ def page(
     )
 
 
+def check_options(path: Path, options: Mapping[str, Any]) -> None:
+    """Whether what is to be written to ``path`` takes these options.
+
+    Raises:
+        ArgumentError: options of a page for another kind of file. UnknownNameError: an option that a page does not have.
+    """
+    known = list(inspect.signature(page).parameters)[1:]
+    for name in options:
+        if name not in known:
+            raise unknown("option of a page", name, known)
+        if path.suffix != ".html":
+            raise ArgumentError(f"{name} is an option of an .html page; {str(path)!r} takes none")
+
+
+def _check_other(before: Any, names: Any) -> None:
+    from theodolite.report.report import Report
+
+    if before is not None and not isinstance(before, Report):
+        raise ArgumentError(f"before must be a report, such as theodolite.diagnose returns, got {type(before).__name__}")
+    if isinstance(names, str) or len(names) != 2:
+        raise ArgumentError(f"names must be two: of the report before, and of this one; got {names!r}")
+
+
 def fragment(report: Report, before: Report | None = None, names: tuple[str, str] = ("before", "after")) -> str:
     """Summary and tables, for notebooks."""
     style = f"<style>@scope {{ {_asset('report.css')} }}</style>"
@@ -90,7 +119,7 @@ def svg(figure: Figure) -> str:
     buffer = StringIO()
     # A fixed salt would give equal ids to equal elements of different figures; the object's identity does not.
     with mpl.rc_context({"svg.hashsalt": f"figure-{id(figure)}", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     text = buffer.getvalue()
     drawn = text[text.index("<svg") :]
     prefix = f"f{id(figure):x}-"
@@ -138,6 +167,7 @@ def _words(report: Report, before: Report | None, names: tuple[str, str]) -> str
     differences = changed(before, report)
     if differences:
         parts.append(f"<h3>What changed from {html.escape(names[0])} to {html.escape(names[1])}</h3>{_listed(differences)}")
+    parts += [f"<p class=small>{html.escape(_capital(sentence))}.</p>" for sentence in unmatched(before, report, names)]
     parts.append(f"<h3>{html.escape(names[0].capitalize())}</h3>{_listed(before.summary)}")
     parts.append(f"<h3>{html.escape(names[1].capitalize())}</h3>{_listed(report.summary)}")
     return "".join(parts)

@@ -65,6 +65,8 @@ def static(panel: Panel) -> Any:
             shown = axes.imshow(panel.matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
             axes.grid(False)
             made.colorbar(shown, ax=axes, shrink=0.85)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.get_major_locator().set_params(integer=True)  # a neuron has a number
         for curve in panel.curves:
             line = "--" if curve.dashed else "-"
             marker = "o" if curve.points else None

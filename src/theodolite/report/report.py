@@ -128,6 +128,7 @@ class Report:
         skipped: quantity -> why it could not be measured.
         unseen: operations that the tracer does not know, by name.
         probe: number of samples used for quantities of quadratic cost.
+        entries: layer -> what its entries are called: neurons, channels, units or features.
     """
 
     model: str
@@ -140,6 +141,12 @@ class Report:
     skipped: Mapping[str, str] = field(default_factory=dict)
     unseen: tuple[str, ...] = ()
     probe: int = 0
+    entries: Mapping[str, str] = field(default_factory=dict)
+
+    def size(self, layer: str) -> str:
+        """Width of a layer in words, such as ``32 channels``."""
+        width, entries = self.widths[layer], self.entries.get(layer, "neurons")
+        return f"{width} {entries[:-1] if width == 1 else entries}"
 
     def __getitem__(self, quantity: str) -> RowsOfQuantity:
         found = RowsOfQuantity(row for row in self.rows if row.quantity == quantity)
@@ -219,13 +226,20 @@ class Report:
     def save(self, path: str | Path, **options: Any) -> Path:
         """Write the report; the suffix decides: ``.html`` (one self-contained page), ``.json`` or ``.csv``.
 
-        Raises:
-            ArgumentError: another suffix. Nothing is written then.
-        """
-        path = Path(path)
-        if path.suffix == ".html":
-            from theodolite.report.html import page
+        Args:
+            path: the file.
+            options: of a page: ``title``; ``before``, another report to show beside this one, and their ``names``; ``sections`` of
+                (heading, paragraph, figures); ``interactive=False`` for static figures only.
 
+        Raises:
+            ArgumentError: another suffix, or options that it has no use for. UnknownNameError: an option that a page does not have.
+                Nothing is written then.
+        """
+        from theodolite.report.html import check_options, page
+
+        path = Path(path)
+        check_options(path, options)
+        if path.suffix == ".html":
             text = page(self, **options)
         elif path.suffix == ".json":
             text = json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False)

@@ -268,6 +268,74 @@ def test_the_sweep_browser(url, watched):
     w.check(url)
 
 
+def crossed(page):
+    """Rows of the first canvas, as pixels from its top, that hold most of the colour of a failed cell's cross; one for each cross."""
+    return page.evaluate(
+        """() => {
+        const canvas = document.querySelector(".plot canvas"), ratio = canvas.width / canvas.clientWidth;
+        const bad = getComputedStyle(document.documentElement).getPropertyValue("--bad").trim();
+        const wanted = [1, 3, 5].map((k) => parseInt(bad.slice(k, k + 2), 16));
+        const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        const rows = [];
+        for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
+            if (wanted.every((c, k) => Math.abs(data[4 * (y * width + x) + k] - c) < 8)) { rows.push(y / ratio); break; }
+        }
+        const groups = [];
+        for (const y of rows) {
+            if (groups.length && y - groups.at(-1).at(-1) < 2) groups.at(-1).push(y);
+            else groups.push([y]);
+        }
+        return groups.map((g) => (g[0] + g.at(-1)) / 2);
+    }"""
+    )
+
+
+def test_a_failed_cell_is_crossed_where_its_value_stands(url, watched):
+    w = watched()
+    w.show(f"{url}#/store?variable=minimum&x=a&y=b")
+    tops = crossed(w.page)
+    assert len(tops) == 4  # a = 0 at b = 3, 1, 0, -1 from above, with steps 2, 1, 1
+    steps = [low - high for high, low in zip(tops, tops[1:], strict=False)]
+    assert steps[0] == pytest.approx(2 * steps[2], abs=2)
+    assert steps[1] == pytest.approx(steps[2], abs=2)
+    w.check(url)
+
+
+def test_every_axis_has_two_numbers_on_it(url, watched):
+    w = watched()
+    w.show(url)
+    few = w.page.evaluate(
+        """async () => {
+        const { ticks } = await import("/static/plot.js");
+        const out = [];
+        for (const [low, high] of [[-1.65, 1.65], [0, 1.6], [-0.95, 0.95], [0.02, 0.98], [-3e-5, 9], [1, 1e6], [2, 5]])
+            for (let count = 2; count < 12; count++) for (const log of low > 0 ? [false, true] : [false]) {
+                const found = ticks(low, high, log, count);
+                if (found.length < 2 || found.some((v) => v < low - 1e-3 * Math.abs(low) || v > high * 1.001)) out.push([low, high, count, log, found]);
+            }
+        return out;
+    }"""
+    )
+    assert few == []
+    w.check(url)
+
+
+def test_letters_in_the_drawing_of_a_network_can_be_read_on_a_phone(url, watched):
+    w = watched(viewport={"width": 360, "height": 780})
+    w.show(f"{url}#/regions?hidden=4&seed=1")
+    heights = w.page.evaluate(
+        """() => [...document.querySelectorAll(".net text")].map((e) => Number.parseFloat(getComputedStyle(e).fontSize) * e.getScreenCTM().a)"""
+    )
+    assert len(heights) == 3
+    assert min(heights) > 10
+    inside = w.page.evaluate(
+        """() => { const r = document.querySelector(".net").getBoundingClientRect();
+        return [...document.querySelectorAll(".net text")].every((e) => { const b = e.getBoundingClientRect(); return b.left >= r.left && b.right <= r.right; }); }"""
+    )
+    assert inside
+    w.check(url)
+
+
 def test_addresses_written_by_anyone_do_no_harm(url, watched):
     w = watched()
     for hostile in ("phase?activation=%3Cimg src=x onerror=alert(1)%3E", "regions?edits=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "phase?w=1e999&b=%",

@@ -70,6 +70,19 @@ def test_slices_are_those_of_the_dataset(known, store):
     np.testing.assert_allclose(line["values"], data["top"].isel(kind=0).mean("seed").values)
 
 
+@pytest.mark.parametrize(
+    ("values", "logarithmic"),
+    [([1e-3, 1e-2, 1e-1], True), ([64, 128, 256, 512], True), ([1, 2, 5, 10, 20], True), ([1, 2, 3, 5], False),
+     ([0, 1, 10, 100], False), ([-1, 1, 10, 100], False), ([1, 100], False), ([1, 2, 3, 100], False)],
+)  # fmt: skip
+def test_a_geometric_axis_is_told(tmp_path, values, logarithmic):
+    store = tmp_path / "powers"
+    Sweep(Wave, over={"a": [float(v) for v in values], "kind": ["sin", "cos"]}, store=store).run()
+    found = ask(endpoints(store), "store/slice", variable="top", x="a", y="kind")
+    assert found["x"]["log"] is logarithmic
+    assert found["y"]["log"] is False
+
+
 def test_the_code_gives_what_is_shown(known, store, capsys):
     data = Sweep.open(store).load()
     at = ",".join("1" if d == "seed" else "0" for d in data["top"].dims)

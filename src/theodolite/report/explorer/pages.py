@@ -18,7 +18,7 @@ TYPES = {
 
 #: JavaScript modules, those that are imported before those that import them.
 MODULES = (
-    *("dom.js", "colour.js", "source.js", "layers.js", "plot.js", "frame.js"),
+    *("dom.js", "axis.js", "colour.js", "source.js", "layers.js", "plot.js", "frame.js"),
     *("phase.js", "condensation.js", "staircase.js", "regions.js", "descent.js", "store.js", "main.js"),
 )
 

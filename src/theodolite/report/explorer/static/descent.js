@@ -65,7 +65,7 @@ class View {
     const d = this.data;
     this.frame.setPython(d.python);
     this.slider = sliderField("features N", { values: d.widths, value: this.values.width, show: (v) => `${v}  (N/n = ${fmt(v / d.samples, 3)})`, onchange: (v) => this.context.set({ width: v }) });
-    this.slider.control.style.width = "min(30rem, 80vw)";
+    this.slider.classList.add("long");
     this.player.replaceChildren(this.slider);
     const digits = "images" in d.shown;
     this.side.replaceChildren(digits ? panel("Test images, and what the model takes them for", { root: this.images }) : panel("The fit of one repetition", this.fit));
@@ -106,7 +106,7 @@ class View {
       { kind: "line", x: d.widths, y: positive(d.train.median), color: "one", label: "training error" },
       { kind: "line", x: d.widths, y: d.test.median, color: "two", label: "test error, median and range", width: 2.4 },
       now, { kind: "points", x: [d.widths[k]], y: [d.test.median[k]], color: "two", size: 5, halo: true },
-      { kind: "text", list: [{ x: d.samples, y: floor * 1.25, text: "N = n", align: "left", dx: 6 }] }] });
+      { kind: "text", list: [{ x: d.samples, y: floor, text: "N = n", align: "left", dx: 6, dy: -10 }] }] });
     this.curve.describe(`Test error ${fmt(d.test.median[k], 3)} at ${d.widths[k]} features`);
     this.norm.draw({ layers: [at, { kind: "line", x: d.widths, y: d.norm.median, color: "three" }, now] });
     if ("images" in d.shown) this.drawImages(d.shown, k);

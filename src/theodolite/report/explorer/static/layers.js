@@ -49,7 +49,7 @@ export const DRAW = {
     c.drawImage(image, x0, y0, x1 - x0, y1 - y0);
   },
   cells(c, layer, plot) {
-    // cells with edges of their own, for axes of unequal steps
+    // cells with edges of their own, for axes of unequal steps; a failed one is crossed where its value stands
     layer.values.forEach((row, r) => row.forEach((raw, k) => {
       const v = num(raw);
       const [x0, x1] = [plot.px(layer.xedges[k]), plot.px(layer.xedges[k + 1])];
@@ -59,8 +59,8 @@ export const DRAW = {
       else if (state === 2) {
         c.strokeStyle = ink("bad");
         c.lineWidth = 1.6;
-        const s = Math.min(x1 - x0, y0 - y1, 18) * 0.28;
-        const [mx, my] = [(x0 + x1) / 2, (y0 + y1) / 2];
+        const [mx, my] = [plot.px(layer.x[k]), plot.py(layer.y[r])];
+        const s = Math.max(2.5, 0.56 * Math.min(mx - x0, x1 - mx, y0 - my, my - y1, 9));
         c.beginPath(); c.moveTo(mx - s, my - s); c.lineTo(mx + s, my + s); c.moveTo(mx + s, my - s); c.lineTo(mx - s, my + s); c.stroke();
       }
     }));
@@ -115,7 +115,8 @@ export const DRAW = {
       p.points.forEach(([x, y]) => c.lineTo(plot.px(x), plot.py(y)));
       c.closePath();
       if (p.fill) { c.fillStyle = p.fill; c.fill(); }
-      if (p.stroke) { c.strokeStyle = p.stroke; c.lineWidth = p.width ?? 1; c.stroke(); }
+      if (p.halo) { c.strokeStyle = p.halo; c.lineWidth = (p.width ?? 1) + 2.5; c.stroke(); }
+      if (p.stroke) { c.strokeStyle = p.stroke; c.lineWidth = p.width ?? 1; c.setLineDash(layer.dash ?? []); c.stroke(); c.setLineDash([]); }
     }
   },
   segments(c, layer, plot) {

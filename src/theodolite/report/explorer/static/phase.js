@@ -233,7 +233,7 @@ class View {
         const d = j[name];
         if (!d.available) continue;
         const y = d.density.map(num);
-        layers.push({ kind: "area", x: d.s, y, color }, { kind: "line", x: d.s, y, color, label: `${name} weights` });
+        layers.push({ kind: "area", x: d.s, y, color }, { kind: "line", x: d.s, y, color, label: name === "gaussian" ? "Gaussian weights" : "orthogonal weights" });
         right = Math.max(right, num(d.s_max));
         // Spectra with mass near zero rise without bound there; the picture shows what is at visible height.
         const visible = y.filter((v, k) => Number.isFinite(v) && num(d.s[k]) > 0.08 * num(d.s_max));

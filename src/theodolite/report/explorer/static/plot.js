@@ -4,6 +4,8 @@ import { css, ink, onTheme } from "./colour.js";
 import { el, fmt, num, scientific } from "./dom.js";
 import { DRAW, FONT, dot } from "./layers.js";
 
+const LEGEND = 40; // where a legend begins at most
+
 export class Plot {
   // options: label (for those who cannot see it), x, y: {label, log}, height (per width), pick(x, y),
   // move(dx, dy, big) for arrow keys, under(x, y) -> text shown for the pointer, square.
@@ -206,7 +208,7 @@ export class Plot {
       if (!layer.label || seen.has(layer.label)) continue;
       seen.add(layer.label);
       const size = c.measureText(layer.label).width + 34;
-      if (row.length && used + size > width - 16) { rows.push(row); row = []; used = 0; }
+      if (row.length && used + size > width - LEGEND) { rows.push(row); row = []; used = 0; }
       row.push({ layer, size });
       used += size;
     }
@@ -216,7 +218,7 @@ export class Plot {
 
   drawLegend(c, rows) {
     rows.forEach((row, k) => {
-      let x = Math.min(this.box.left, 40);
+      let x = Math.min(this.box.left, LEGEND);
       const y = 10 + 17 * k;
       for (const { layer, size } of row) {
         c.strokeStyle = c.fillStyle = ink(layer.color ?? "ink");
@@ -264,12 +266,10 @@ export class Plot {
 export function ticks(low, high, log, count) {
   if (!(high > low)) return [low];
   if (log && high / low > 3 && high / low < 400) {
-    const out = [];
-    const steps = Math.log10(high / low) * 3 > count ? [1] : high / low > 30 ? [1, 3] : [1, 2, 5];
-    for (let k = Math.floor(Math.log10(low)); k <= Math.log10(high); k++) for (const m of steps) {
-      const v = m * 10 ** k;
-      if (v >= low * 0.999 && v <= high * 1.001) out.push(Number(v.toPrecision(3)));
-    }
+    const finer = [[1], [1, 3], [1, 2, 5]];
+    let at = Math.log10(high / low) * 3 > count ? 0 : high / low > 30 ? 1 : 2;
+    let out = decades(low, high, finer[at]);
+    while (out.length < 2 && at < 2) out = decades(low, high, finer[++at]);
     return out;
   }
   if (log && high / low > 3) {
@@ -281,10 +281,27 @@ export function ticks(low, high, log, count) {
   }
   const raw = (high - low) / Math.max(1, count);
   const size = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].find((m) => m * size >= raw * 0.999) * size;
+  const steps = [0.5, 1, 2, 2.5, 5, 10].map((m) => m * size);
+  let at = steps.findIndex((step) => step >= raw * 0.999);
+  let out = multiples(low, high, steps[at]);
+  // one number does not make a scale
+  while (out.length < 2 && at > 0) out = multiples(low, high, steps[--at]);
+  return log ? out.filter((v) => v > 0) : out;
+}
+
+function decades(low, high, parts) {
+  const out = [];
+  for (let k = Math.floor(Math.log10(low)); k <= Math.log10(high); k++) for (const m of parts) {
+    const v = m * 10 ** k;
+    if (v >= low * 0.999 && v <= high * 1.001) out.push(Number(v.toPrecision(3)));
+  }
+  return out;
+}
+
+function multiples(low, high, step) {
   const out = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high * (1 + 1e-12) + 1e-9 * step; k++) out.push(Number((k * step).toPrecision(10)));
-  return log ? out.filter((v) => v > 0) : out;
+  return out;
 }
 
 function short(v) {

@@ -112,7 +112,7 @@ class View {
     this.plot.draw({ x: [-1, 1], y: [-1, 1], bar: this.values.colour === "value" ? { scale, label: "f" } : undefined, layers: [
       { kind: "polygons", list: cells },
       { kind: "segments", list: d.boundary, color: "ink", width: 2.6, label: d.boundary.length ? "f = 0" : undefined },
-      ...(over ? [{ kind: "polygons", list: [{ points: over.vertices, stroke: ink("ink"), width: 2.2 }] }] : []),
+      ...(over ? [{ kind: "polygons", label: "this region", dash: [6, 3], list: [{ points: over.vertices, stroke: ink("ink"), halo: edge, width: 2.2 }] }] : []),
       { kind: "mark", at: [this.values.x, this.values.y] },
     ] });
     this.plot.describe(`${d.count} linear regions of the network; picked point ${this.values.x}, ${this.values.y}`);
@@ -169,7 +169,7 @@ class View {
     const d = this.data;
     const [width, height] = [520, 230];
     const top = Math.max(...d.widths);
-    const spot = (l, i) => [34 + (l * (width - 68)) / (d.widths.length - 1), height / 2 + (i - (d.widths[l] - 1) / 2) * Math.min(44, (height - 24) / top)];
+    const spot = (l, i) => [42 + (l * (width - 84)) / (d.widths.length - 1), height / 2 + (i - (d.widths[l] - 1) / 2) * Math.min(44, (height - 24) / top)];
     const places = this.places();
     const most = Math.max(...places.map((p) => Math.abs(p.value)), 1e-9);
     const color = (v) => `var(--${v >= 0 ? "one" : "two"})`;
@@ -192,7 +192,7 @@ class View {
           el("title", {}, bias ? `${name(bias)}: ${fmt(bias.value)}` : `input x${i + 1}`));
         circle.style.fill = bias ? `color-mix(in srgb, ${color(bias.value)} ${tone}%, var(--paper))` : "var(--raised)";
         nodes.push(circle);
-        if (!l) nodes.push(el("text", { x: x - 29, y: y + 4 }, `x${"₁₂"[i]}`));
+        if (!l) nodes.push(el("text", { x: x - 12, y: y + 4, "text-anchor": "end" }, `x${"₁₂"[i]}`));
         if (l === d.widths.length - 1) nodes.push(el("text", { x: x + 14, y: y + 4 }, "f"));
       }
     });

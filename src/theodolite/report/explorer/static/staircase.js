@@ -72,7 +72,7 @@ class View {
     this.slider = sliderField("step", { values: d.step, value: d.step[this.values.look], show: (v) => v.toLocaleString("en"),
       onchange: (v) => { this.stop(); this.context.set({ look: d.step.indexOf(v) }); } });
     this.player.replaceChildren(this.button, this.slider);
-    this.slider.control.style.width = "min(32rem, 70vw)";
+    this.slider.classList.add("long");
     this.context.tell(`${d.step.length} looks at ${d.step[d.step.length - 1]} steps`);
     const all = d.features.flat(2).map(num);
     this.spread = [Math.min(...all), Math.max(...all)];

@@ -1,5 +1,6 @@
 // A sweep's store: axes and results, progress, any one- or two-dimensional slice, and the cells that failed.
 
+import { edges, nearest } from "./axis.js";
 import { diverging, sequential } from "./colour.js";
 import { el, fmt, list, num, selectField, table } from "./dom.js";
 import { mounting } from "./frame.js";
@@ -87,7 +88,7 @@ class View {
       el("p", { class: "verdict" }, el("b", {}, s.experiment), `: ${s.status}.`),
       list([["store", s.store], ["axes", s.dims.filter((d) => d.axis).map((d) => `${d.name} (${d.size})`).join(" × ")], ["failed cells", s.failed], ...(fixed ? [["fixed", fixed]] : [])]));
     this.failures.replaceChildren(...(s.failures.length ? [el("h2", {}, `Failed cells${s.failures.length < s.failed ? ` (the first ${s.failures.length})` : ""}`),
-      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Failed cells" }, table(["cell", "reason"], s.failures.map((f) => [Object.entries(f.cell).map(([k, v]) => `${k} = ${v}`).join(", "), f.reason])))] : []));
+      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Failed cells" }, table(["cell", "reason"], s.failures.map((f) => [Object.entries(f.cell).map(([k, v]) => `${k}\u00a0=\u00a0${v}`).join(", "), f.reason])))] : []));
   }
 
   draw() {
@@ -99,7 +100,7 @@ class View {
       this.frame.plots = [];
       const names = (axis) => (axis.numeric ? undefined : (t) => (Number.isInteger(t) ? axis.labels[t] ?? "" : ""));
       this.plot = this.frame.plot(new Plot({
-        label: d.variable, height: 0.78, x: { label: d.x.name, names: names(d.x) }, y: d.y ? { label: d.y.name, names: names(d.y) } : { label: d.variable, log },
+        label: d.variable, height: 0.78, x: { label: d.x.name, log: d.x.log, names: names(d.x) }, y: d.y ? { label: d.y.name, log: d.y.log, names: names(d.y) } : { label: d.variable, log },
         under: (x, y) => this.under(x, y),
       }), d.variable);
       this.caption = el("p", { class: "caption" });
@@ -113,9 +114,10 @@ class View {
   }
 
   drawLine(d) {
-    const pad = d.x.positions.length > 1 ? 0 : 0.5;
-    const x = [d.x.positions[0] - pad, d.x.positions[d.x.positions.length - 1] + pad];
-    this.plot.draw({ x, layers: [{ kind: "line", x: d.x.positions, y: d.values, color: "one" }, { kind: "points", x: d.x.positions, y: d.values, color: "one", size: 4 }] });
+    const { positions } = d.x;
+    const ends = positions.length > 1 ? positions : edges(d.x);
+    const x = [ends[0], ends[ends.length - 1]];
+    this.plot.draw({ x, layers: [{ kind: "line", x: positions, y: d.values, color: "one" }, { kind: "points", x: positions, y: d.values, color: "one", size: 4 }] });
   }
 
   drawHeat(d, log) {
@@ -124,18 +126,17 @@ class View {
     if (!values.length) [low, high] = [log ? 0.1 : 0, 1];
     if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
     const scale = !log && low < 0 && high > 0 ? diverging(-Math.max(-low, high), 0, Math.max(-low, high)) : sequential(low, high, log);
-    const [xedges, yedges] = [edges(d.x.positions), edges(d.y.positions)];
+    const [xedges, yedges] = [edges(d.x), edges(d.y)];
     const state = Array.isArray(d.state?.[0]) ? d.state : undefined;
     this.plot.draw({ x: [xedges[0], xedges[xedges.length - 1]], y: [yedges[0], yedges[yedges.length - 1]], bar: { scale, label: d.variable },
-      layers: [{ kind: "cells", values: d.values, state, xedges, yedges, colour: (v) => scale.colour(log ? Math.max(v, low) : v) }] });
+      layers: [{ kind: "cells", values: d.values, state, x: d.x.positions, y: d.y.positions, xedges, yedges, colour: (v) => scale.colour(log ? Math.max(v, low) : v) }] });
   }
 
   under(x, y) {
     const d = this.data;
-    const near = (axis, v) => { let k = 0; axis.positions.forEach((p, i) => { if (Math.abs(p - v) < Math.abs(axis.positions[k] - v)) k = i; }); return k; };
-    const k = near(d.x, x);
+    const k = nearest(d.x, x);
     if (!d.y) return `${d.x.name} = ${d.x.labels[k]}: ${fmt(d.values[k])}`;
-    const r = near(d.y, y);
+    const r = nearest(d.y, y);
     return `${d.x.name} = ${d.x.labels[k]}, ${d.y.name} = ${d.y.labels[r]}: ${fmt(d.values[r][k])}`;
   }
 
@@ -148,10 +149,4 @@ class View {
     d.y.labels.forEach((b, r) => d.x.labels.forEach((a, k) => rows.push([a, b, d.values[r][k]])));
     return rows;
   }
-}
-
-function edges(positions) {
-  if (positions.length === 1) return [positions[0] - 0.5, positions[0] + 0.5];
-  const inner = positions.slice(1).map((p, k) => (p + positions[k]) / 2);
-  return [positions[0] - (inner[0] - positions[0]), ...inner, positions[positions.length - 1] + (positions[positions.length - 1] - inner[inner.length - 1])];
 }

@@ -172,13 +172,22 @@ def _thinned(size: int) -> np.ndarray:
 def _axis(data: Any, dim: str) -> dict[str, Any]:
     """Labels of a dimension, and positions to draw them at: the numbers themselves where they increase."""
     if not dim:
-        return {"labels": [], "positions": [], "numeric": False}
+        return {"labels": [], "positions": [], "numeric": False, "log": False}
     size = data.sizes[dim]
     keep = _thinned(size)
     values = data[dim].values if dim in data.coords else np.arange(size)
     labels = [_short(values[k]) for k in keep]
     numeric = values.dtype.kind in "fiu" and bool(np.isfinite(values.astype(float)).all()) and bool((np.diff(values) > 0).all())
-    return {"labels": labels, "positions": values[keep].astype(float) if numeric else np.arange(len(keep)), "numeric": numeric}
+    positions = values[keep].astype(float) if numeric else np.arange(len(keep))
+    return {"labels": labels, "positions": positions, "numeric": numeric, "log": numeric and _geometric(positions)}
+
+
+def _geometric(positions: np.ndarray) -> bool:
+    """Whether positive values keep their ratios rather than their differences, so that a logarithmic axis shows them apart."""
+    if len(positions) < 3 or positions[0] <= 0:
+        return False
+    steps, ratios = np.diff(positions), np.diff(np.log(positions))
+    return bool(steps.max() > 3 * steps.min() and ratios.max() < 2 * ratios.min())
 
 
 def _state(data: Any, x: str, y: str, at: Mapping[str, int]) -> Any:

@@ -68,10 +68,14 @@ def judge_directions(seen: Observation) -> Judgement:
     if not isinstance(found, DirectionCount) or not found.condensed or 2 * found.directions > width:
         return Judgement("not condensed", "", "note")
     lines = "" if found.lines == found.directions else f" ({found.lines} up to sign)"
+    facts = seen.facts
     advice = (
-        f"{width} neurons point to only {found.directions} directions{lines}, so the layer acts like one of about that many; "
-        "condensation.merge_neurons joins neurons of one direction"
+        f"{width} {facts.get('entries', 'neurons')} point to only {found.directions} directions{lines}, so the layer acts like one of "
+        "about that many"
     )
+    # Only chains of Linear layers can be merged.
+    if facts.get("plain") and facts.get("written_by") == "linear" and set(facts.get("read_by", ())) == {"linear"}:
+        advice += "; condensation.merge_neurons joins neurons of one direction"
     return Judgement("condensed", advice, "note", severity=1 - found.directions / width)
 
 
