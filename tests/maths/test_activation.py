@@ -100,3 +100,12 @@ def test_slope_kinks_at_places_that_are_nearly_round():
     waves = identify(lambda x: torch.sin(x).abs())
     assert not waves.jumps
     assert np.abs(np.array(waves.kinks) / np.pi - np.round(np.array(waves.kinks) / np.pi)).max() < 1e-13
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: 1 / x, lambda x: torch.log(x.abs()), torch.tan, lambda x: (x - 0.3).abs() ** -0.5, lambda x: 1 / (x - 2.0)],
+)
+def test_functions_with_poles_are_refused(function):
+    with pytest.raises(ArgumentError, match="grows beyond bounds at"):
+        identify(function)

@@ -158,6 +158,11 @@ def _examine(activation: Any) -> Activation:
     if known is not None:
         return known
     found = find_kinks(function)
+    if found.pole is not None:
+        raise ArgumentError(
+            f"activation {name!r} must be finite on the whole line, but grows beyond bounds at {found.pole:.6g}; its Gaussian "
+            "expectations are infinite or not to be computed"
+        )
     if found.undecided:
         warnings.warn(
             f"the kinks of the activation {name!r} could not be decided: {found.undecided}; expectations of it may be off, check "

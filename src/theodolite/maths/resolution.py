@@ -39,11 +39,13 @@ class Kinks:
         kinks: points where the function is continuous, but a derivative jumps.
         jumps: points where the function itself jumps.
         undecided: description of where smoothness could not be decided, or empty.
+        pole: a point at which the function is infinite or grows beyond bounds, or None; then nothing else is looked for.
     """
 
     kinks: tuple[float, ...] = ()
     jumps: tuple[float, ...] = ()
     undecided: str = ""
+    pole: float | None = None
 
 
 @cache
@@ -170,6 +172,20 @@ def _first_jump(function: Function, brackets: Array, least: float) -> tuple[floa
     return ()
 
 
+def _pole(function: Function, brackets: Array, scale: float) -> float | None:
+    """The first place, if any, where |f| is infinite or grows beyond a million times its size elsewhere."""
+    for low, high in brackets:
+        for _ in range(60):
+            x = np.linspace(low, high, 5)
+            with np.errstate(all="ignore"):
+                size = np.abs(function(x))
+            if not np.isfinite(size).all() or size.max() > 1e6 * scale:
+                return float(x[np.argmax(np.where(np.isfinite(size), size, np.inf))])
+            peak = int(size.argmax())
+            low, high = x[max(peak - 1, 0)], x[min(peak + 1, 4)]
+    return None
+
+
 def find_kinks(function: Function, radius: float = SEARCH_RADIUS) -> Kinks:
     """Kinks and jumps of ``function`` on [−radius, radius], located to rounding.
 
@@ -191,6 +207,10 @@ def find_kinks(function: Function, radius: float = SEARCH_RADIUS) -> Kinks:
         ((0.3,), False)
     """
     scale = max(_scale(function), 1e-300)
+    if not np.isfinite(scale):
+        return Kinks(
+            pole=_pole(function, np.array([[-1.0, 1.0]]), float(np.median(np.abs(function(np.linspace(-0.9, 1.1, 41))))))
+        )
     # Kinks sit at round numbers, and one that falls on an edge of the bisection would not be seen: edges are odd numbers.
     near, far = 0.48713 * np.arange(-33.0, 34.0) + 0.01579, np.arange(18.02937, radius + 2.0, 1.96173)
     edges = np.concatenate([-far[::-1], near, far])
@@ -198,6 +218,9 @@ def find_kinks(function: Function, radius: float = SEARCH_RADIUS) -> Kinks:
     if not len(stuck):
         return Kinks()
     stuck = stuck[np.argsort(stuck[:, 0])]
+    pole = _pole(function, stuck[np.abs(stuck).max(1) < 8.0], scale)
+    if pole is not None:
+        return Kinks(pole=pole)
     brackets: list[list[float]] = []
     for low, high in stuck:
         if brackets and low - brackets[-1][1] <= 2 * NARROWEST:

@@ -20,12 +20,13 @@ __all__ = [
     "KernelState",
     "added",
     "affine",
+    "batch_norm_map",
     "batch_normalised",
     "convolved",
     "elementwise",
     "measured",
+    "moved",
     "normalised",
-    "pooled",
 ]
 
 
@@ -69,13 +70,33 @@ class KernelState:
         return float(np.diag(self.kernel).mean())
 
     @property
+    def cosines(self) -> Array:
+        """(S, S) correlations between sites."""
+        size = np.sqrt(np.maximum(np.diag(self.kernel), 1e-300))
+        return np.asarray(self.kernel / np.outer(size, size))
+
+    def overlap(self, power: int = 1) -> float:
+        """Mean of |c|^power over pairs of sites, each with itself included: 1/S where no two resemble each other, 1 where all do.
+
+        Averages over sites scatter less than the values at one: the covariance of f(u) and f(v) is at most |c| times the variance
+        of f, and c² times that of u².
+        """
+        return float((np.abs(self.cosines) ** power).mean())
+
+    @property
+    def sampling(self) -> float:
+        """Variance of `correlation` in a sample of the units: (1 − c²)² per unit, shared by the pairs that are independent."""
+        if self.shape[0] < 2:
+            return 0.0
+        return (1.0 - self.correlation**2) ** 2 / self.units * min(1.0, 2.0 * self.overlap() ** 2)
+
+    @property
     def correlation(self) -> float:
         """Mean correlation of two different inputs at equal positions; NaN for a single input."""
         n = self.shape[0]
         if n < 2:
             return float("nan")
-        size = np.sqrt(np.maximum(np.diag(self.kernel), 1e-300))
-        c = (self.kernel / np.outer(size, size)).reshape(n, len(size) // n, n, len(size) // n)
+        c = self.cosines.reshape(n, len(self.mean) // n, n, len(self.mean) // n)
         same = np.einsum("ipjp->ij", c) / c.shape[1]
         return float((same.sum() - np.trace(same)) / (n * (n - 1)))
 
@@ -136,7 +157,7 @@ def convolved(
             else 0
         )
     index = taps(state.sites[1:], shape[2:], tuple(weight.shape[2:]), stride, padding, dilation)
-    tap_variance = (weight.detach().double() ** 2).mean((0, 1)).reshape(-1).numpy() * weight.shape[1]
+    tap_variance = (weight.detach().double() ** 2).mean((0, 1)).reshape(-1).cpu().numpy() * weight.shape[1]
     n = shape[0]
     old = state.kernel.reshape(n, -1, n, state.kernel.shape[0] // n)
     kernel = np.zeros((n, index.shape[1], n, index.shape[1]))
@@ -157,8 +178,7 @@ def elementwise(state: KernelState, activation: Any) -> KernelState:
     if not state.gaussian:
         raise UnsupportedError("its inputs are not Gaussian over units, because no affine layer stands between")
     q = np.diag(state.kernel).copy()
-    root = np.sqrt(np.maximum(q, 1e-300))
-    c = np.clip(state.kernel / np.outer(root, root), -1.0, 1.0)
+    c = np.clip(state.cosines, -1.0, 1.0)
     kernel = np.asarray(dual(activation).value(q[:, None], q[None, :], c))
     np.fill_diagonal(kernel, second_moment(activation, q))
     typical = np.array(state.length)
@@ -166,11 +186,11 @@ def elementwise(state: KernelState, activation: Any) -> KernelState:
     a = identify(activation)
     fourth = float(integrate(lambda x, z: a.function(x) ** 4, typical, a))
     rate = float(variance_slope(a, typical)) * float(typical) / second if second > 0 else 0.0
-    spread = rate**2 * state.spread + (fourth / second**2 - 1.0) / state.units if second > 0 else 0.0
-    # The correlation of n units is off by about (1 − c²)/√n, and what was off before shrinks or grows with the slope of the map.
+    spread = rate**2 * state.spread + (fourth / second**2 - 1.0) * state.overlap() / state.units if second > 0 else 0.0
+    # What was off before shrinks or grows with the slope of the map.
     typical_c = state.correlation if state.shape[0] > 1 else 1.0
     pull = float(dual(a).derivative(typical, typical, typical_c)) * float(typical) / second if second > 0 and not a.jumps else 1.0
-    wobble = pull**2 * state.wobble + (1.0 - typical_c**2) ** 2 / state.units
+    wobble = pull**2 * state.wobble + state.sampling
     return replace(state, kernel=kernel, mean=mean(activation, q), gaussian=False, spread=spread, wobble=wobble)
 
 
@@ -197,18 +217,19 @@ def added(first: KernelState, second: KernelState, signs: tuple[float, float] = 
 def normalised(
     state: KernelState, centred: bool, eps: float, weight: torch.Tensor | None, bias: torch.Tensor | None
 ) -> KernelState:
-    """Behind a layer norm (``centred``) or RMS norm over the units: every site gets length 1."""
+    """Behind a layer norm (``centred``) or RMS norm over the units: every site gets length 1; then its scales and offsets."""
     kernel, means = state.kernel, state.mean
     if centred:
         kernel, means = kernel - np.outer(means, means), np.zeros_like(means)
     root = np.sqrt(np.diag(kernel) + eps)
-    g2 = 1.0 if weight is None else float((weight.detach().double() ** 2).mean())
-    b2 = 0.0 if bias is None else float((bias.detach().double() ** 2).mean())
-    return replace(state, kernel=g2 * kernel / np.outer(root, root) + b2, mean=means / root, spread=0.0)
+    scale = torch.ones(1) if weight is None else weight
+    offset = torch.zeros(1) if bias is None else bias
+    unit = replace(state, kernel=kernel / np.outer(root, root), mean=means / root, spread=0.0)
+    return batch_normalised(unit, scale.detach().double(), offset.detach().double())
 
 
-def batch_normalised(state: KernelState, given: Mapping[str, Any], eps: float) -> KernelState:
-    """Behind a batch norm in evaluation mode: an affine map per channel, its scale averaged over channels."""
+def batch_norm_map(given: Mapping[str, Any], eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(scale, offset) of each channel under a batch norm in evaluation mode."""
     running_mean, running_var, weight, bias = (given.get(k) for k in ("running_mean", "running_var", "weight", "bias"))
     if running_mean is None or running_var is None:
         raise UnsupportedError("a batch norm without running statistics has no rule")
@@ -218,21 +239,22 @@ def batch_normalised(state: KernelState, given: Mapping[str, Any], eps: float) -
     offset = -running_mean.detach().double() * scale
     if bias is not None:
         offset = offset + bias.detach().double()
+    return scale, offset
+
+
+def batch_normalised(state: KernelState, scale: torch.Tensor, offset: torch.Tensor) -> KernelState:
+    """Behind an affine map of each unit, independent of the weights: averages over units of what it does to second moments."""
     s2, s1 = float((scale**2).mean()), float(scale.mean())
     cross = float((scale * offset).mean()) * state.mean
     kernel = s2 * state.kernel + cross[:, None] + cross[None, :] + float((offset**2).mean())
     return replace(state, kernel=kernel, mean=s1 * state.mean + float(offset.mean()))
 
 
-def pooled(state: KernelState, index: Array, shape: tuple[int, ...], axis: int) -> KernelState:
-    """Average of positions: ``index`` (window, outputs) of flat positions, −1 for padding that counts as 0."""
+def moved(state: KernelState, averaging: Array, axis: int, shape: tuple[int, ...]) -> KernelState:
+    """Behind a linear map of positions: ``averaging`` (outputs, positions), the same for every unit and input."""
     n = state.shape[0]
     old = state.kernel.reshape(n, -1, n, state.kernel.shape[0] // n)
-    averaging = np.zeros((index.shape[1], old.shape[1]))
-    for places in index:
-        inside = places >= 0
-        averaging[np.arange(len(places))[inside], places[inside]] += 1.0 / len(index)
     kernel = np.einsum("pa,iajb,qb->ipjq", averaging, old, averaging, optimize=True)
-    size = n * index.shape[1]
+    size = n * len(averaging)
     means = (state.mean.reshape(n, -1) @ averaging.T).ravel()
     return replace(state, kernel=kernel.reshape(size, size), mean=means, shape=shape, axis=axis)

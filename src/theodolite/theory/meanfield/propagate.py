@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,69 +17,29 @@ from theodolite.lens.frozen import frozen
 from theodolite.lens.graph import Graph, Node, Ref, trace
 from theodolite.maths.activation import identify
 from theodolite.theory.meanfield import kernel_state as ks
-from theodolite.theory.meanfield.kernel_sampling import sample_operation
+from theodolite.theory.meanfield.kernel_positions import position_map
+from theodolite.theory.meanfield.kernel_sampling import Sampler
 from theodolite.theory.meanfield.kernel_state import KernelState
 from theodolite.theory.meanfield.predict import critical_line
 from theodolite.theory.meanfield.predict.moments import slope_moment
+from theodolite.theory.meanfield.propagation import Propagation, PropagationRow
 
 __all__ = ["Propagation", "PropagationRow", "propagate"]
 
 #: Sites (inputs × positions) that a covariance matrix may span.
 MOST_SITES = 2048
-#: Kinds of operations that mix units, so that their number must be that of the network.
-KEEPS_UNITS = ("norm", "affine", "reshape", "attention", "recurrent")
-
-
-@dataclass(frozen=True)
-class PropagationRow:
-    """One quantity at one layer.
-
-    Attributes:
-        layer: name of the node.
-        quantity: ``q_length``, ``correlation`` or ``chi_1``.
-        measured: what the network shows.
-        predicted: infinite-width theory.
-        predicted_sd: standard deviation over initialisations that finite width makes one expect; NaN where it is not known.
-        z: (measured − predicted) / predicted_sd.
-        verdict: ``as predicted``, ``off``, or for χ₁ the phase.
-        advice: what to do, or how the prediction came about.
-    """
-
-    layer: str
-    quantity: str
-    measured: float
-    predicted: float
-    predicted_sd: float
-    z: float
-    verdict: str
-    advice: str = ""
-
-
-@dataclass(frozen=True)
-class Propagation:
-    """Rows of a theory pass; iterable, printable.
-
-    Attributes:
-        rows: in order of the layers.
-        flags: (node, reason) of operations whose result was sampled by Monte Carlo or taken from the network itself.
-    """
-
-    rows: tuple[PropagationRow, ...]
-    flags: tuple[tuple[str, str], ...] = ()
-
-    def __iter__(self) -> Iterator[PropagationRow]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __str__(self) -> str:
-        wide = max([22, *(len(r.layer) + 2 for r in self.rows)])
-        lines = [f"{'layer':<{wide}}{'quantity':<13}{'measured':>10}{'predicted':>11}{'± sd':>9}{'z':>7}  verdict"]
-        for r in self.rows:
-            numbers = f"{r.measured:>10.4g}{r.predicted:>11.4g}{r.predicted_sd:>9.2g}{r.z:>7.1f}"
-            lines.append(f"{r.layer:<{wide}}{r.quantity:<13}{numbers}  {r.verdict}" + (f": {r.advice}" if r.advice else ""))
-        return "\n".join(lines + [f"{name}: {reason}" for name, reason in self.flags])
+#: Beyond this, with two inputs, the matrix no longer fits.
+TOO_MANY_SITES = 8192
+#: Names of the positional arguments of norms.
+NORM_ARGUMENTS = {
+    "layer_norm": ("input", "normalized_shape", "weight", "bias", "eps"),
+    "rms_norm": ("input", "normalized_shape", "weight", "eps"),
+    "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
+}
+#: Relative standard deviation of a norm's scales from which on it is flagged that an average stands for them.
+UNEVEN = 0.2
+#: Kinds of operations that are never maps of positions alone.
+MIXES_UNITS = ("affine", "norm", "attention", "recurrent")
 
 
 def propagate(model: nn.Module, x: Any, *, samples: int = 256, seed: int = 0) -> Propagation:
@@ -87,7 +47,9 @@ def propagate(model: nn.Module, x: Any, *, samples: int = 256, seed: int = 0) ->
 
     The module is traced; weight and bias variances are measured from its tensors. Covariances between all inputs (and positions) pass
     through linear and convolutional layers, activations, residual sums (independent branches; their means enter the cross terms),
-    layer and RMS norms, batch norms in evaluation mode, averages, flattening and dropout (evaluation mode). Any other operation is
+    layer and RMS norms, batch norms in evaluation mode, flattening, dropout (evaluation mode), and whatever acts on the positions of
+    each unit linearly (padding, averages, interpolation, selection, factors). Weights that are used twice are flagged. Any other
+    operation is
     applied to Gaussian samples with the covariance at hand (of each input of its own, where they are independent), or, where inputs
     depend on the same weights, replaced by the network's own values; both are flagged and never passed through silently.
 
@@ -101,7 +63,7 @@ def propagate(model: nn.Module, x: Any, *, samples: int = 256, seed: int = 0) ->
         A `Propagation`: rows with ``.layer, .quantity, .measured, .predicted, .predicted_sd, .z, .verdict, .advice``.
 
     Raises:
-        ArgumentError: no inputs.
+        ArgumentError: no module; no inputs, or inputs that are not finite or have more than 4096 positions.
 
     Cost: one forward pass; per layer O(sites²) for the covariance.
 
@@ -114,13 +76,20 @@ def propagate(model: nn.Module, x: Any, *, samples: int = 256, seed: int = 0) ->
         >>> [row.verdict for row in result if row.quantity == "chi_1"]
         ['ordered', 'ordered']
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model must be an nn.Module, got {type(model).__name__}")
     inputs = torch.as_tensor(x)
-    if inputs.ndim < 2 or not len(inputs):
-        raise ArgumentError(f"x must hold inputs, one per row, got shape {tuple(inputs.shape)}")
+    if inputs.ndim < 2 or not inputs.numel() or not bool(inputs.isfinite().all()):
+        raise ArgumentError(f"x must hold finite inputs, one per row, got shape {tuple(inputs.shape)}")
     reference = next((p for p in model.parameters()), inputs)
     positions = (
         math.prod(inputs.shape[2:]) if inputs.ndim > 3 or _starts_with_convolution(model) else math.prod(inputs.shape[1:-1])
     )
+    if 2 * positions > TOO_MANY_SITES:
+        raise ArgumentError(
+            f"x must have at most {TOO_MANY_SITES // 2} positions per input, between which covariances are followed, got {positions}: "
+            "crop or resize the inputs"
+        )
     inputs = inputs[: max(2, MOST_SITES // max(1, positions))].to(reference.device)
     if reference.is_floating_point() and inputs.is_floating_point():
         inputs = inputs.to(reference.dtype)
@@ -130,11 +99,16 @@ def propagate(model: nn.Module, x: Any, *, samples: int = 256, seed: int = 0) ->
         passing = _Pass(graph, _values(graph, inputs), generator(seed, "propagate"), samples)
         for node in graph:
             passing.visit(node)
+        passing.flag_cut()
     return Propagation(tuple(passing.rows), tuple(passing.flags))
 
 
 def _has_covariance(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim >= 2
+
+
+def _identity(weight: torch.Tensor) -> tuple[Any, ...]:
+    return weight.data_ptr(), weight.device, tuple(weight.shape)
 
 
 def _starts_with_convolution(model: nn.Module) -> bool:
@@ -150,10 +124,12 @@ class _Pass:
     """States node by node, and the rows that compare them with the network."""
 
     def __init__(self, graph: Graph, values: Mapping[int, Any], generator: torch.Generator, samples: int) -> None:
-        self.graph, self.values, self.generator, self.samples = graph, values, generator, samples
+        self.graph, self.values = graph, values
+        self.sampler = Sampler(graph, values, samples, generator)
         self.states: dict[Ref, KernelState] = {}
         self.rows: list[PropagationRow] = []
         self.flags: list[tuple[str, str]] = []
+        self._users: dict[tuple[Any, ...], int] = {}
 
     def visit(self, node: Node) -> None:
         """Compute the node's state, and its rows if it is a layer."""
@@ -168,12 +144,25 @@ class _Pass:
         try:
             state = self._state(node, value)
         except (UnsupportedError, NumericalError, ArgumentError) as error:
-            state = self._fallback(node, value, str(error))
+            state = self._moved(node, value) or self._fallback(node, value, str(error))
         self.states[Ref(node.index)] = state
         if node.kind == "affine":
+            self._flag_reuse(node)
             self._compare(node, value, state)
         elif node.kind == "elementwise":
             self._compare_slope(node)
+
+    def flag_cut(self) -> None:
+        """Say so where the result does not hang together with the inputs by operations that can be seen."""
+        if not self.graph.outputs:
+            reason = "was not reached from the inputs: an operation outside torch cuts the pass; what lies behind it has no rows"
+            self.flags.append(("output", reason))
+
+    def _flag_reuse(self, node: Node) -> None:
+        first = self._source(node)
+        if first != node.index:
+            reason = f"uses the weights of {self.graph[first].name} again; taken to be drawn anew, which is an approximation"
+            self.flags.append((node.name, reason))
 
     def _visit_parts(self, node: Node, parts: Sequence[Any]) -> None:
         """An operation that returns several tensors has no rule; each of them gets a state."""
@@ -207,21 +196,25 @@ class _Pass:
             len(node.shape) == 4 and not any(self.graph[i].label == "linear" for i in self.graph.children(node.index))
         )
 
+    def _source(self, node: Node) -> int:
+        """The first node that used the weights of ``node``: what they made is not independent of what they make here."""
+        return self._users.setdefault(_identity(node.weight), node.index)
+
     def _affine(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
         weight = node.weight
         if node.label == "linear":
             if state.axis != len(state.shape) - 1 or state.units != weight.shape[1]:
                 raise UnsupportedError("the units that it sums over are not those of the layer before")
-            return ks.affine(state, weight, node.bias, node.index, shape)
+            return ks.affine(state, weight, node.bias, self._source(node), shape)
         if node.label in ("matmul", "mm", "__matmul__", "addmm"):
-            return ks.affine(state, weight.mT, node.bias, node.index, shape)
+            return ks.affine(state, weight.mT, node.bias, self._source(node), shape)
         if node.label in ("conv1d", "conv2d", "conv3d"):
             names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
             given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
             if given.get("groups", 1) != 1:
                 raise UnsupportedError("grouped convolutions mix few channels each; the limit of many does not apply")
             options = tuple(given.get(name, default) for name, default in (("stride", 1), ("padding", 0), ("dilation", 1)))
-            return ks.convolved(state, weight, node.bias, node.index, shape, options)
+            return ks.convolved(state, weight, node.bias, self._source(node), shape, options)
         raise UnsupportedError(f"{node.label} has no covariance rule")
 
     def _elementwise(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
@@ -259,60 +252,49 @@ class _Pass:
             return KernelState(kernel, means, shape, 1, False, state.sources, state.spread, state.wobble)
         raise UnsupportedError(f"{node.label} moves values between sites in a way without a rule")
 
-    def _pool(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
-        if state.axis != 1 or len(state.shape) < 3:
-            raise UnsupportedError("only averages over the positions of a convolution have a rule")
-        sites = state.sites[1:]
-        dims = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
-        if node.label == "mean" and dims is not None:
-            axes = {d % len(state.shape) for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
-            if axes == set(range(2, len(state.shape))):
-                return ks.pooled(state, np.arange(math.prod(sites))[:, None], shape, 1)
-        if node.label.startswith("adaptive_avg_pool") and math.prod(shape[2:]) == 1:
-            return ks.pooled(state, np.arange(math.prod(sites))[:, None], shape, 1)
-        if node.label.startswith("avg_pool"):
-            names = ("input", "kernel_size", "stride", "padding")
-            given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-            size = ks._each(given["kernel_size"], len(sites))
-            stride = given.get("stride") or size
-            index = ks.taps(sites, shape[2:], size, stride, given.get("padding", 0), 1)
-            return ks.pooled(state, index, shape, 1)
-        raise UnsupportedError(f"{node.label} is no average")
-
     def _norm(self, node: Node, state: KernelState, shape: tuple[int, ...]) -> KernelState:
-        tensors = [a for a in (*node.args[1:], *node.kwargs.values()) if isinstance(a, torch.Tensor)]
+        given = {**dict(zip(NORM_ARGUMENTS.get(node.label, ()), node.args, strict=False)), **node.kwargs}
+        eps, dtype = given.get("eps"), self.values[node.index].dtype
         if node.label in ("layer_norm", "rms_norm"):
-            normalised = node.kwargs.get("normalized_shape", node.args[1] if len(node.args) > 1 else ())
-            if len(normalised) != 1 or state.axis != len(state.shape) - 1:
+            if len(given["normalized_shape"]) != 1 or state.axis != len(state.shape) - 1:
                 raise UnsupportedError("only norms over the units have a rule")
-            eps = node.kwargs.get("eps", node.args[-1] if isinstance(node.args[-1], float) else None) or 1e-5
-            weight = tensors[0] if tensors else None
-            return ks.normalised(state, node.label == "layer_norm", eps, weight, tensors[1] if len(tensors) > 1 else None)
-        if node.label == "batch_norm" and state.axis == 1:
-            names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-            given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-            if not given.get("training") and given.get("running_var") is not None:
-                return ks.batch_normalised(state, given, given.get("eps", 1e-5))
+            if eps is None:
+                eps = 1e-5 if node.label == "layer_norm" else torch.finfo(dtype).eps
+            self._flag_uneven(node, given.get("weight"))
+            return ks.normalised(state, node.label == "layer_norm", eps, given.get("weight"), given.get("bias"))
+        if node.label == "batch_norm" and state.axis == 1 and not given.get("training"):
+            scale, offset = ks.batch_norm_map(given, 1e-5 if eps is None else eps)
+            self._flag_uneven(node, scale)
+            return ks.batch_normalised(state, scale, offset)
         raise UnsupportedError(f"{node.label} has no covariance rule")
+
+    def _flag_uneven(self, node: Node, scale: torch.Tensor | None) -> None:
+        if scale is not None and float(scale.detach().std(correction=0)) > UNEVEN * float(scale.detach().abs().mean()):
+            self.flags.append((node.name, "its scales differ between units; their averages stand for them"))
+
+    def _moved(self, node: Node, value: torch.Tensor) -> KernelState | None:
+        """Operations on positions: linear, and the same for every unit and input."""
+        refs = node.refs
+        if len(refs) != 1 or refs[0] not in self.states or node.kind in MIXES_UNITS:
+            return None
+        state, shape = self.states[refs[0]], tuple(value.shape)
+        found = position_map(node, refs[0], state, self.values, shape)
+        return None if found is None else ks.moved(state, *found, shape)
 
     # -- what has no rule -----------------------------------------------------------------------------------------------------
 
     def _fallback(self, node: Node, value: torch.Tensor, reason: str, item: int | None = None) -> KernelState:
         """Monte Carlo where the operation's inputs can be sampled, the network's own values else; flagged either way."""
-        refs = tuple(dict.fromkeys(node.refs))
-        known = [self.states[ref] for ref in refs if ref in self.states]
+        known = [self.states[ref] for ref in dict.fromkeys(node.refs) if ref in self.states]
         axis = known[0].axis if known and known[0].axis < value.ndim else value.ndim - 1
-        sources = frozenset().union(*(state.sources for state in known)) | {node.index}
+        own = self._source(node) if node.kind == "affine" else node.index
+        sources = frozenset().union(*(state.sources for state in known)) | {own}
         name = node.name if item is None else f"{node.name}[{item}]"
         gaussian = node.kind == "affine"
-        independent = sum(len(state.sources) for state in known) == len(sources - {node.index})
-        if len(known) == len(refs) and (len(known) == 1 or (independent and any(state.sources for state in known))):
-            states = dict(zip(refs, known, strict=True))
-            for units in (None, self.samples)[:: 1 if len(known) > 1 or node.kind in KEEPS_UNITS else -1]:
-                found = sample_operation(node, states, self.values, units, (value.ndim, axis, item), self.generator)
-                if found is not None:
-                    self.flags.append((name, f"sampled by Monte Carlo on Gaussian inputs ({reason})"))
-                    return replace(found, shape=tuple(value.shape), gaussian=gaussian, sources=sources)
+        found = self.sampler.state(node, self.states, (value, axis, item))
+        if found is not None:
+            self.flags.append((name, f"sampled by Monte Carlo on Gaussian inputs ({reason})"))
+            return replace(found, shape=tuple(value.shape), gaussian=gaussian, sources=sources)
         self.flags.append((name, f"taken from the network itself ({reason})"))
         return ks.measured(value, axis, sources, gaussian=gaussian)
 
@@ -320,12 +302,12 @@ class _Pass:
 
     def _compare(self, node: Node, value: torch.Tensor, state: KernelState) -> None:
         seen = ks.measured(value, state.axis, frozenset())
-        n = state.units * max(1, len(state.mean) // state.shape[0])
-        q_sd = state.length * math.sqrt(state.spread + 2.0 * (1.0 + state.spread) / n)
+        q_sd = state.length * math.sqrt(state.spread + 2.0 * (1.0 + state.spread) * state.overlap(2) / state.units)
         self._row(node.name, "q_length", seen.length, state.length, q_sd)
         if state.shape[0] > 1:
-            c = state.correlation
-            self._row(node.name, "correlation", seen.correlation, c, math.sqrt(state.wobble + (1.0 - c * c) ** 2 / n))
+            # Correlations of 1 hold to rounding only.
+            sd = math.hypot(math.sqrt(state.wobble + state.sampling), 4.0 * torch.finfo(value.dtype).eps)
+            self._row(node.name, "correlation", seen.correlation, state.correlation, sd)
 
     def _row(
         self, layer: str, quantity: str, measured: float, predicted: float, sd: float, verdict: str = "", advice: str = ""
@@ -345,7 +327,10 @@ class _Pass:
             return
         try:
             phi = identify(node.activation)
-            slope = slope_moment(phi, np.diag(before.kernel))
+            q, step = np.diag(before.kernel), 1e-3
+            slope = slope_moment(phi, q)
+            # How E φ′² answers to a change of q
+            rate = float(np.mean(np.log(slope_moment(phi, q * (1 + step)) / slope_moment(phi, q * (1 - step))))) / (2 * step)
             z = self.values[node.parents[0]].detach().double()
             measured_slope = phi.prime(z.cpu().numpy()) ** 2
         except TheodoliteError as error:
@@ -355,7 +340,7 @@ class _Pass:
         w2 = float((weight**2).mean()) * weight[0].numel()
         fourth = float((measured_slope**2).mean() / max(float(measured_slope.mean()) ** 2, 1e-300))
         measured, predicted = w2 * float(measured_slope.mean()), w2 * float(slope.mean())
-        sd = predicted * math.sqrt((max(fourth - 1.0, 0.0) + 2.0) / before.units + before.spread)
+        sd = predicted * math.sqrt(max(fourth - 1.0, 0.0) * before.overlap() / before.units + rate**2 * before.spread)
         self._row(node.name, "chi_1", measured, predicted, sd, *_phase(phi, predicted, sd, w2, reader))
 
 

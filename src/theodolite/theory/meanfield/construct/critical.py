@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -12,19 +12,16 @@ from torch import nn
 
 from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteError, TheodoliteWarning, UnsupportedError
 from theodolite.lens.frozen import frozen
-from theodolite.lens.graph import Graph, Node, trace
+from theodolite.lens.graph import Graph, trace
 from theodolite.maths.activation import Activation, identify
+from theodolite.theory.meanfield.construct.held import AFFINE, held_weights
 from theodolite.theory.meanfield.construct.orthogonal import delta_orthogonal_, orthogonal_
+from theodolite.theory.meanfield.construct.roles import NORMS, Plan, plan_by_trace
 from theodolite.theory.meanfield.predict import CriticalPoint, critical_line, critical_point, half_stable_point
 
 __all__ = ["InitReport", "InitRow", "critical_init_"]
 
 Weights = Literal["gaussian", "orthogonal"]
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-AFFINE = (nn.Linear, *CONVOLUTIONS)
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d)
-#: Node kinds that keep the statistics of single units: walking from an affine node to what it reads passes through them.
-TRANSPARENT = ("reshape", "dropout", "pool")
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class InitRow:
         activation: name of the activation that the layer reads (empty for the first).
         sigma_w2: variance of the weights times fan-in that was set.
         sigma_b2: variance of the biases that was set.
-        weights: ``gaussian``, ``orthogonal`` or ``delta-orthogonal``.
+        weights: ``gaussian``, ``orthogonal`` or ``delta-orthogonal``; ``constant`` for norms.
     """
 
     module: str
@@ -56,7 +53,7 @@ class InitReport:
         set: the modules that it set.
         left: (name, reason) of modules with parameters that it left alone.
         points: activation name -> the critical point used.
-        residual_branches: number of residual branches found; their ends are scaled by its inverse square root.
+        residual_branches: number of residual branches found; their ends are scaled by its inverse square root or less.
         notes: what else a reader should know.
     """
 
@@ -75,15 +72,6 @@ class InitReport:
         return "\n".join([*lines, *self.notes])
 
 
-@dataclass
-class _Plan:
-    """Affine module -> its role and the activation that it reads, found from a trace."""
-
-    roles: dict[str, tuple[str, Activation | None]] = field(default_factory=dict)
-    branches: int = 0
-    notes: list[str] = field(default_factory=list)
-
-
 def critical_init_(
     model: nn.Module,
     *,
@@ -96,9 +84,12 @@ def critical_init_(
     """Initialise every Linear and Conv module of ``model`` on the critical line χ₁ = 1 of the activation that it reads; in place.
 
     Hidden layers get σ_w² = 1/E φ′² at the fixed variance q*; the first layer gets what turns its inputs (unit second moment unless
-    ``x`` is given) into pre-activations of variance q*, so that there is no transient; the last affine layer of each of R residual
-    branches is scaled by 1/√R, which keeps gradients below a factor e whatever the depth. Norm layers are reset to weight 1, bias 0.
-    Embeddings, attention, recurrent and transposed layers are left alone and named.
+    ``x`` is given) into pre-activations of variance q*, so that there is no transient. The last affine layer of each of R residual
+    branches, or the norm layer behind it, which would undo that, is scaled by 1/√(R g), so that squared gradients grow by about e at
+    most, whatever the depth: g ≥ 1 is how much the layers of the branch that read no activation amplify. Other norm layers are reset
+    to weight 1, bias 0.
+    Embeddings, attention, recurrent and transposed layers, and weights that are tied to them or computed by a parametrization, are left
+    alone and named. A weight that several layers share is set for the first of them.
 
     Args:
         model: any module. It is traced (see ``x``) to find which activation each layer reads, and where residual branches end.
@@ -109,13 +100,15 @@ def critical_init_(
             weights and hardly, or not at all, with Gaussian ones (`meanfield.critical_init`). Keep learning rates low at such depths.
         activation: the activation of all layers, instead of what the trace finds.
         x: inputs to trace with and to measure the scale of; without it the module is traced on zeros shaped after its first layer.
+            Tokens need it; a layer that reads embeddings is set to their scale.
         generator: source of randomness; torch's default one otherwise.
 
     Returns:
         An `InitReport`: what was set, what was left alone and why. Print it.
 
     Raises:
-        ArgumentError: ``weights`` is neither, or the activations could not be found: pass ``activation`` or ``x``.
+        ArgumentError: ``weights`` is neither; ``x`` is empty or not finite; a lazy module that has not run; or the activations could
+            not be found: pass ``activation`` or ``x``.
         NumericalError: the activation has no critical point with this ``sigma_b2`` (ReLU with a bias).
         UnsupportedError: no affine layer, or not one activation has a finite slope; where only some jump, their readers are left.
 
@@ -138,33 +131,42 @@ def critical_init_(
         raise ArgumentError(f"model must be an nn.Module, got {type(model).__name__}")
     if not any(isinstance(m, AFFINE) for m in model.modules()):
         raise UnsupportedError(f"{type(model).__name__} has no nn.Linear or nn.Conv layer to initialise")
+    power = 1.0 if x is None else _power(x)
+    held = held_weights(model)
     plan = _plan(model, activation, x)
     points, refused = _points(plan, sigma_b2)
     rows, left = [], []
-    power = 1.0 if x is None else float((x.detach().double() ** 2).mean())
     for name, module in model.named_modules():
         if isinstance(module, AFFINE):
-            if name not in plan.roles:
-                left.append((name, "the trace did not reach it"))
+            role, phi = plan.roles.get(name, ("", None))
+            if not role or name in held or phi in refused:
+                left.append((name, held.get(name) or (str(refused[phi]) if phi in refused else "the trace did not reach it")))
                 continue
-            role, phi = plan.roles[name]
-            if phi is not None and phi in refused:
-                left.append((name, str(refused[phi])))
-                continue
-            point = points[phi] if phi is not None else CriticalPoint(1.0, 0.0, 1.0, True)
-            rows.append(_fill(name, module, role, phi, point, plan.branches, weights, power, generator))
+            rows.append(_fill(name, module, plan, points, weights, power, generator))
         elif isinstance(module, NORMS) and any(True for _ in module.parameters(recurse=False)):
+            scale2 = _branch_scale2(name, plan, points, power)
             with torch.no_grad():
-                module.weight.fill_(1.0)
-                if module.bias is not None:
-                    module.bias.zero_()
-            rows.append(InitRow(name, "norm", "", 1.0, 0.0, "ones"))
+                module.weight.fill_(math.sqrt(scale2))
+                bias = getattr(module, "bias", None)
+                if bias is not None:
+                    bias.zero_()
+            rows.append(InitRow(name, "branch end" if name in plan.ends else "norm", "", scale2, 0.0, "constant"))
         elif any(True for _ in module.parameters(recurse=False)):
             left.append((name or type(model).__name__, f"{type(module).__name__} has no critical initialisation here"))
+    if len(points) > 1:
+        names = ", ".join(phi.name for phi in points)
+        plan.notes.append(f"each layer has the critical point of what it reads; those of {names} have different fixed variances")
     return InitReport(tuple(rows), tuple(left), {phi.name: p for phi, p in points.items()}, plan.branches, tuple(plan.notes))
 
 
-def _points(plan: _Plan, sigma_b2: float | None) -> tuple[dict[Activation, CriticalPoint], dict[Activation, UnsupportedError]]:
+def _power(x: Any) -> float:
+    """Second moment of the inputs; 1 for tokens, whose embeddings are measured instead."""
+    if not isinstance(x, torch.Tensor) or not x.numel() or not bool(torch.isfinite(x).all()):
+        raise ArgumentError("x must be a tensor of finite inputs, at least one")
+    return float((x.detach().double() ** 2).mean()) if x.is_floating_point() else 1.0
+
+
+def _points(plan: Plan, sigma_b2: float | None) -> tuple[dict[Activation, CriticalPoint], dict[Activation, UnsupportedError]]:
     """(activation -> critical point, activation -> why it has none); raises where not one has any."""
     depth = max(1, sum(role != "readout" for role, _ in plan.roles.values()))
     points: dict[Activation, CriticalPoint] = {}
@@ -204,19 +206,34 @@ def _point(phi: Activation, sigma_b2: float | None, depth: int) -> CriticalPoint
         return critical_line(phi, 0.0)
 
 
-def _fill(
-    name: str, module: Any, role: str, phi: Activation | None, point: CriticalPoint, branches: int, weights: str,
-    power: float, generator: torch.Generator | None,
-) -> InitRow:  # fmt: skip
+def _variances(name: str, plan: Plan, points: Mapping[Activation, CriticalPoint], power: float) -> tuple[float, float]:
+    """(σ_w², σ_b²) of a layer, its branch's scale aside."""
+    role, phi = plan.roles[name]
+    point = points[phi] if phi is not None else CriticalPoint(1.0, 0.0, 1.0, True)
     w2, b2 = point.sigma_w2, point.sigma_b2
     if role in ("first", "after norm"):
         # Pre-activations of variance q* from inputs of second moment ``power`` (1 behind a norm).
-        moment = power if role == "first" else 1.0
+        moment = plan.powers.get(name, power) if role == "first" else 1.0
         w2 = (point.q_star - b2) / moment if moment > 0 and point.q_star > b2 else w2
-    if role == "readout":
-        b2 = 0.0
-    if role == "branch end":
-        w2, b2 = w2 / max(1, branches), 0.0
+    return w2, 0.0 if role in ("readout", "branch end") else b2
+
+
+def _branch_scale2(name: str, plan: Plan, points: Mapping[Activation, CriticalPoint], power: float) -> float:
+    """1/(R g) for what scales a branch; 1 for any other module."""
+    if name not in plan.ends:
+        return 1.0
+    known = [n for n in plan.ends[name] if plan.roles[n][1] is None or plan.roles[n][1] in points]
+    gain2 = math.prod(_variances(n, plan, points, power)[0] for n in known)
+    return 1.0 / (max(1, plan.branches) * max(1.0, gain2))
+
+
+def _fill(
+    name: str, module: Any, plan: Plan, points: Mapping[Activation, CriticalPoint], weights: str, power: float,
+    generator: torch.Generator | None,
+) -> InitRow:  # fmt: skip
+    role, phi = plan.roles[name]
+    w2, b2 = _variances(name, plan, points, power)
+    w2 *= _branch_scale2(name, plan, points, power)
     kind = _draw_(name, module, math.sqrt(w2), weights, generator)
     if module.bias is not None:
         with torch.no_grad():
@@ -247,7 +264,7 @@ def _takes_delta(module: Any) -> bool:
     return module.groups == 1 and inputs <= outputs and all(k % 2 for k in sizes)
 
 
-def _plan(model: nn.Module, activation: Any, x: torch.Tensor | None) -> _Plan:
+def _plan(model: nn.Module, activation: Any, x: torch.Tensor | None) -> Plan:
     graph, reason = _traced(model, x)
     if graph is None:
         if activation == "auto":
@@ -256,7 +273,7 @@ def _plan(model: nn.Module, activation: Any, x: torch.Tensor | None) -> _Plan:
                 "pass inputs as x=, or the activation as activation="
             )
         return _plan_by_order(model, activation, reason)
-    plan = _plan_by_trace(model, graph, None if activation == "auto" else activation)
+    plan = plan_by_trace(model, graph, None if activation == "auto" else activation)
     return plan
 
 
@@ -271,7 +288,7 @@ def _traced(model: nn.Module, x: torch.Tensor | None) -> tuple[Graph | None, str
             candidates = [(2, first.in_channels, *(size,) * dims) for size in (8, 28, 32, 64, 224)]
         inputs = [torch.zeros(s, dtype=reference.dtype, device=reference.device) for s in candidates]
     else:
-        inputs = [x.detach()[:2].to(reference)]
+        inputs = [x.detach()[:2].to(reference.device, reference.dtype if x.is_floating_point() else None)]
     reason = ""
     for example in inputs:
         try:
@@ -282,90 +299,11 @@ def _traced(model: nn.Module, x: torch.Tensor | None) -> tuple[Graph | None, str
     return None, reason
 
 
-def _plan_by_order(model: nn.Module, activation: Any, reason: str) -> _Plan:
+def _plan_by_order(model: nn.Module, activation: Any, reason: str) -> Plan:
     """Without a trace: the first affine module in registration order is the first, the last the readout, all others hidden."""
     names = [n for n, m in model.named_modules() if isinstance(m, AFFINE)]
-    plan = _Plan(notes=[f"not traced ({reason}): roles follow the order of registration, residual branches are not scaled"])
+    plan = Plan(notes=[f"not traced ({reason}): roles follow the order of registration, residual branches are not scaled"])
     for i, name in enumerate(names):
         role = "first" if i == 0 else "readout" if i == len(names) - 1 else "hidden"
         plan.roles[name] = role, identify(activation)
     return plan
-
-
-def _plan_by_trace(model: nn.Module, graph: Graph, activation: Any) -> _Plan:
-    modules = {n for n, m in model.named_modules() if isinstance(m, AFFINE)}
-    adds = [n for n in graph if n.kind == "add" and len(n.parents) == 2]
-    ends = {}
-    for add in adds:
-        for parent, other in (add.parents, add.parents[::-1]):
-            end = _branch_end(graph, graph[parent])
-            if end is not None and _reaches(graph, end.parents, other) and end.module in modules:
-                ends[end.module] = add.index
-                break
-    plan = _Plan(branches=len(ends))
-    last = None
-    for node in graph:
-        if node.kind != "affine" or node.module not in modules:
-            continue
-        phi, role = _reads(graph, node)
-        feeds = _activation_after(graph, node)
-        chosen = activation if activation is not None else (phi if phi is not None else feeds)
-        chosen = None if chosen is None else identify(chosen)
-        if node.module in ends:
-            role = "branch end"
-        plan.roles[node.module] = role, chosen
-        last = node
-    if last is not None and plan.roles[last.module][0] != "branch end" and _activation_after(graph, last) is None:
-        plan.roles[last.module] = "readout", plan.roles[last.module][1]
-    if ends:
-        plan.notes.append(f"{len(ends)} residual branches: their last affine layers are scaled by 1/√{len(ends)}")
-    return plan
-
-
-def _reads(graph: Graph, node: Node) -> tuple[Callable[..., Any] | None, str]:
-    """(activation that an affine node reads, role)."""
-    at = graph[node.parents[0]]
-    role = "hidden"
-    while at.kind in (*TRANSPARENT, "norm") and at.parents:
-        role = "after norm" if at.kind == "norm" else role
-        at = graph[at.parents[0]]
-    if role == "after norm":
-        return None, role
-    if at.kind == "elementwise":
-        return at.activation, "hidden"
-    return None, "first" if at.kind == "input" else "hidden"
-
-
-def _activation_after(graph: Graph, node: Node) -> Callable[..., Any] | None:
-    seen, frontier = set(), [node.index]
-    while frontier:
-        index = frontier.pop(0)
-        for child in graph.children(index):
-            if child in seen:
-                continue
-            seen.add(child)
-            if graph[child].kind == "elementwise":
-                return graph[child].activation
-            if graph[child].kind in (*TRANSPARENT, "norm", "add"):
-                frontier.append(child)
-    return None
-
-
-def _branch_end(graph: Graph, node: Node) -> Node | None:
-    """The last affine node before ``node``, if only transparent, norm and elementwise nodes lie between."""
-    while node.kind in (*TRANSPARENT, "norm", "elementwise") and len(node.parents) == 1:
-        node = graph[node.parents[0]]
-    return node if node.kind == "affine" else None
-
-
-def _reaches(graph: Graph, start: tuple[int, ...], target: int) -> bool:
-    """Whether ``target`` is among the ancestors of (or equal to) the nodes ``start``."""
-    seen, frontier = set(), list(start)
-    while frontier:
-        index = frontier.pop()
-        if index == target:
-            return True
-        if index not in seen:
-            seen.add(index)
-            frontier.extend(graph[index].parents)
-    return False

@@ -7,9 +7,8 @@ import math
 import torch
 
 from theodolite.core.errors import ArgumentError
-from theodolite.maths.activation import identify
-from theodolite.maths.gaussian import integrate
 from theodolite.theory.meanfield.construct.orthogonal import orthogonal_
+from theodolite.theory.meanfield.predict import minimal_rnn_bias
 
 __all__ = ["minimal_rnn_init_"]
 
@@ -26,8 +25,8 @@ def minimal_rnn_init_(
 ) -> float:
     """Set u_t = σ(W h_{t−1} + V x̃_t + b) of a minimal RNN to remember for ``time_scale`` steps; in place.
 
-    W is σ_w times a Haar orthogonal matrix with σ_w ≪ 1, V Gaussian, b = μ_b: then χ → E σ(e)², e ~ N(μ_b, σ_v²), and μ_b solves
-    χ = exp(−1/time_scale). Criticality is approached as μ_b → ∞.
+    W is σ_w times a Haar orthogonal matrix with σ_w ≪ 1, V Gaussian, b = μ_b, which `minimal_rnn_bias` finds: χ = exp(−1/time_scale).
+    Criticality is approached as μ_b → ∞.
 
     Args:
         recurrent: W (n, n).
@@ -42,7 +41,8 @@ def minimal_rnn_init_(
         μ_b.
 
     Raises:
-        ArgumentError: time_scale is not positive or beyond 1e6.
+        ArgumentError: time_scale is not positive or beyond 1e6, or shapes that do not fit.
+        NumericalError: no bias gives a memory that short or, with this σ_w, that long.
 
     Reference: chen2018, Sec. 3.3.
 
@@ -51,21 +51,15 @@ def minimal_rnn_init_(
         >>> round(minimal_rnn_init_(w, v, b, 100.0), 2) == round(float(b[0]), 2)
         True
     """
-    from scipy.optimize import brentq
-
-    if not 0 < time_scale <= 1e6:
-        raise ArgumentError(f"time_scale must lie in (0, 1e6] steps, got {time_scale}")
-    gate = identify("sigmoid")
-    target = math.exp(-1.0 / time_scale)
-
-    def excess(mu: float) -> float:
-        import numpy as np
-
-        return float(integrate(lambda x, z: gate.function(mu + x) ** 2, np.array(sigma_v2), gate)) - target
-
-    mu = brentq(excess, -50.0, 50.0)
+    n = len(bias)
+    if bias.ndim != 1 or tuple(recurrent.shape) != (n, n) or inputs.ndim != 2 or len(inputs) != n:
+        raise ArgumentError(
+            "recurrent, inputs and bias must have shapes (n, n), (n, d) and (n,), "
+            f"got {tuple(recurrent.shape)}, {tuple(inputs.shape)} and {tuple(bias.shape)}"
+        )
+    mu = minimal_rnn_bias(time_scale, sigma_w**2, sigma_v2)
     orthogonal_(recurrent, sigma_w, generator)
     with torch.no_grad():
         inputs.copy_(torch.randn(inputs.shape, generator=generator) * math.sqrt(sigma_v2 / inputs.shape[1]))
         bias.fill_(mu)
-    return float(mu)
+    return mu

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.core.quantity import quantity
@@ -155,7 +156,8 @@ class _Products:
 
     def forward(self, v: torch.Tensor) -> torch.Tensor:
         """J v."""
-        return torch.func.jvp(self.function, (self.point,), (v.to(self.point),))[1].detach().double().cpu()
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward derivative
+            return torch.func.jvp(self.function, (self.point,), (v.to(self.point),))[1].detach().double().cpu()
 
     def backward(self, v: torch.Tensor) -> torch.Tensor:
         """Jᵀ v."""

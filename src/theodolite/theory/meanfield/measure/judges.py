@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 from theodolite.core.errors import TheodoliteError
 from theodolite.core.measurement import Judgement, Observation
@@ -18,6 +19,10 @@ TRAINABLE_SCALES = 6.0
 LEAST_EXCESS = 0.02
 #: Lengths outside of which float32 signals are lost.
 SMALLEST, LARGEST = 1e-8, 1e8
+#: Mean correlations from which on inputs count as close, and as merged.
+CLOSE, MERGED = 0.9, 0.999
+#: What `critical_init_` can set (see `theodolite.lens.role.Role.written_by`).
+SETTABLE = ("linear", "convolution")
 
 
 def judge_chi_1(seen: Observation) -> Judgement:
@@ -69,10 +74,8 @@ def _way_out(seen: Observation) -> str:
         return ""  # no such point is known for this activation
     here = facts.get("sigma_w2")
     now = "" if here is None else f" (here {here:.3g})"
-    return (
-        f"; critical at σ_w² = {point.sigma_w2:.3g}{now} with σ_b² = {point.sigma_b2:.2g} for {activation.name}: "
-        "meanfield.critical_init_ sets it"
-    )
+    way = f"; critical at σ_w² = {point.sigma_w2:.3g}{now} with σ_b² = {point.sigma_b2:.2g} for {activation.name}"
+    return way + (": meanfield.critical_init_ sets it" if set(facts.get("read_by", ())) <= set(SETTABLE) else "")
 
 
 @functools.lru_cache(maxsize=256)
@@ -85,15 +88,36 @@ def _critical(activation: Activation, sigma_b2: float) -> CriticalPoint:
 
 
 def judge_correlation(seen: Observation) -> Judgement:
-    """Whether a layer still tells inputs apart."""
-    apart = 1 - seen.value
-    if apart < 1e-3:
+    """Whether a layer still tells inputs apart: merged from c ≥ 0.999, close from c ≥ 0.9, apart below.
+
+    The mean of z_a·z_b/(|z_a||z_b|) over the pairs is, but for 1/N, the squared length of the mean of the unit vectors: the share c of
+    every signal is common to all inputs, and only the share 1 − c tells them apart. At 0.9 the common direction holds 90 % of the trace
+    of the directions' Gram matrix, as in `rank.stable_rank`; at 0.999 what is left has an amplitude of √0.001, 3 % of the signal's.
+    """
+    c, apart = seen.value, max(1 - seen.value, 0.0)
+    if c < CLOSE:
+        return Judgement("inputs stay apart", "", "good")
+    them = "inputs and their positions" if seen.facts.get("positions") else "inputs"
+    if c >= MERGED:
         advice = (
-            f"different inputs look alike here (correlation 1 − {max(apart, 0.0):.1e}): what tells them apart is lost to the layers "
-            "behind; centre the data, or start nearer to criticality with meanfield.critical_init_"
+            f"different {them} look alike here (correlation 1 − {apart:.1e}): what tells them apart is lost to the layers "
+            f"behind; {_apart(seen.facts)}"
         )
         return Judgement("inputs merge", advice, "bad", severity=-math.log10(max(apart, 1e-16)))
-    return Judgement("inputs stay apart", "", "good")
+    advice = (
+        f"{c:.2%} of the squared signal is common to all {them} and {apart:.2%} tells them apart (close from {CLOSE:.0%}, merged from "
+        f"{MERGED:.1%}); {_apart(seen.facts)}"
+    )
+    return Judgement("inputs close", advice, "note", severity=-math.log10(apart))
+
+
+def _apart(facts: dict[str, Any]) -> str:
+    """What keeps inputs apart, by where the layer stands and what writes it."""
+    if facts.get("reads_inputs"):
+        return "the data are alike themselves: centre them"
+    if facts.get("written_by") in SETTABLE:
+        return "centre the data, or start nearer to criticality with meanfield.critical_init_"
+    return "centre the data"
 
 
 def judge_q_length(seen: Observation) -> Judgement:
@@ -102,5 +126,23 @@ def judge_q_length(seen: Observation) -> Judgement:
     if SMALLEST < q < LARGEST:
         return Judgement("", "", "note")
     verdict = "signal vanishes" if q <= SMALLEST else "signal explodes"
-    advice = f"{verdict}: squared pre-activations are {q:.1e} per neuron; rescale the weights with meanfield.critical_init_"
+    advice = f"{verdict}: squared pre-activations are {q:.1e} per {_entry(seen.facts)}; {_rescale(seen.facts)}"
     return Judgement(verdict, advice, "bad", severity=abs(math.log10(q)) if q > 0 else math.inf)
+
+
+def _entry(facts: dict[str, Any]) -> str:
+    return str(facts.get("entries", "neurons"))[:-1]
+
+
+def _rescale(facts: dict[str, Any]) -> str:
+    """What sets the length of a layer's signal."""
+    writer, norm = facts.get("written_by", ""), facts.get("norm", "")
+    if norm:
+        return f"rescale the weight of the {norm} before it"
+    if writer in SETTABLE:
+        return "rescale the weights with meanfield.critical_init_"
+    if writer == "add":
+        return "scale the branches that it sums; meanfield.critical_init_ does so for residual ones"
+    return "rescale the weights of the " + (
+        f"{writer} before it" if writer in ("embedding", "attention") else "operations before it"
+    )

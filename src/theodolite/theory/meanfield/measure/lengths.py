@@ -50,7 +50,8 @@ def _mean_over_pairs(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 def correlation(preactivations: Any) -> Any:
     """Mean correlation of the pre-activations of two different inputs: c_ab = z_a·z_b / (|z_a||z_b|), averaged over pairs a ≠ b.
 
-    Not centred: it is the cosine that the correlation map C(c) is about.
+    Not centred: it is the cosine that the correlation map C(c) is about. The share c of the squared signal is common to all inputs, and
+    1 − c tells them apart: a report calls inputs close from c = 0.9 and merged from c = 0.999.
 
     Args:
         preactivations: (..., N, n), N ≥ 2.

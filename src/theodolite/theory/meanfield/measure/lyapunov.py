@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.core.seed import generator
@@ -64,6 +65,7 @@ def lyapunov_spectrum(model: Any, x: Any, k: int | None = None, *, every: int = 
     point = point.double() if reference is None else point.to(reference)
     points = point.split(1) if point.ndim > 1 and len(point) > 1 else (point,)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # fused attention has no forward derivative
         for module in modules:
             stack.enter_context(frozen(module))
         steps = _traced_steps(model, points[0]) if isinstance(model, nn.Module) else _listed_steps(_listed(model))

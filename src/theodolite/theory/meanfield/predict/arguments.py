@@ -13,7 +13,7 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError
 
-__all__ = ["broadcasting", "check_count", "check_number"]
+__all__ = ["broadcasting", "check_count", "check_number", "common_shape"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,10 +52,28 @@ def check_number(value: Any, name: str, low: float = -math.inf, high: float = ma
     return float(value)
 
 
+def common_shape(**arrays: Any) -> tuple[int, ...]:
+    """The shape that arrays broadcast to.
+
+    Raises:
+        ArgumentError: there is none; they are named with their shapes.
+
+    Example:
+        >>> common_shape(q=np.ones((3, 1)), depth=np.ones(2))
+        (3, 2)
+    """
+    try:
+        return np.broadcast_shapes(*(np.shape(a) for a in arrays.values()))
+    except ValueError:
+        given = ", ".join(f"{n} {np.shape(a)}" for n, a in arrays.items())
+        raise ArgumentError(f"{', '.join(arrays)} must broadcast against each other, got shapes {given}") from None
+
+
 def broadcasting(*names: str) -> Callable[[F], F]:
     """Let a function of numbers take arrays for the arguments ``names``, which broadcast; results become arrays of their shape.
 
-    A result that is a dataclass becomes one whose fields are arrays. Numbers pass straight through.
+    A result that is a dataclass becomes one whose fields are arrays, with the axes of the arguments first. Numbers pass straight
+    through.
 
     Example:
         >>> @broadcasting("x", "y")
@@ -74,7 +92,7 @@ def broadcasting(*names: str) -> Callable[[F], F]:
             arrays = {n: np.asarray(v) for n, v in bound.arguments.items() if n in names and np.ndim(v)}
             if not arrays:
                 return function(*args, **kwargs)
-            shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
+            shape = common_shape(**arrays)
             columns = {n: np.broadcast_to(a, shape).ravel().tolist() for n, a in arrays.items()}
             results = []
             for row in zip(*columns.values(), strict=True):
@@ -89,6 +107,14 @@ def broadcasting(*names: str) -> Callable[[F], F]:
 
 def _stacked(results: list[Any], shape: tuple[int, ...]) -> Any:
     if not results or not is_dataclass(results[0]):
-        return np.array(results).reshape(shape)
-    columns = {f.name: np.array([getattr(r, f.name) for r in results]).reshape(shape) for f in fields(results[0])}
+        return _joined(results, shape)
+    columns = {f.name: _joined([getattr(r, f.name) for r in results], shape) for f in fields(results[0])}
     return replace(results[0], **columns)  # type: ignore[type-var]
+
+
+def _joined(values: list[Any], shape: tuple[int, ...]) -> Any:
+    """The values along new leading axes; functions that are still to be called become one that returns theirs."""
+    if values and callable(values[0]):
+        return lambda: _joined([value() for value in values], shape)
+    array = np.array(values)
+    return array.reshape(shape + array.shape[1:])

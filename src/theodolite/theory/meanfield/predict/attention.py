@@ -18,7 +18,7 @@ from theodolite.core.errors import ArgumentError, NumericalError
 from theodolite.maths.dual import Dual, dual
 from theodolite.maths.gaussian import check_variance
 from theodolite.maths.resolution import Array
-from theodolite.theory.meanfield.predict.arguments import check_count, check_number
+from theodolite.theory.meanfield.predict.arguments import broadcasting, check_count, check_number
 from theodolite.theory.meanfield.predict.softmax_moments import softmax_moments
 
 __all__ = ["TransformerPropagation", "attention"]
@@ -47,30 +47,31 @@ class TransformerPropagation:
     length: Array
     correlation: Array
     log_gradient_growth: Array
-    angle_exponent: float
-    gradient_exponent: float
+    angle_exponent: Any
+    gradient_exponent: Any
 
     def __repr__(self) -> str:
         return (
-            f"TransformerPropagation(depth={int(self.depth[-1])}, length={self.length[-1]:.6g}, "
-            f"correlation={self.correlation[-1]:.6g}, angle_exponent={self.angle_exponent:.6g}, "
-            f"gradient_exponent={self.gradient_exponent:.6g})"
+            f"TransformerPropagation(depth={int(self.depth.flat[-1])}, length={self.length.flat[-1]:.6g}, "
+            f"correlation={self.correlation.flat[-1]:.6g}, angle_exponent={np.ravel(self.angle_exponent)[-1]:.6g}, "
+            f"gradient_exponent={np.ravel(self.gradient_exponent)[-1]:.6g})"
         )
 
 
+@broadcasting("sigma_v2", "sigma_a2", "sigma_m2", "residual", "branch", "q0", "c0")
 def attention(
     depth: int,
     tokens: int,
     *,
-    sigma_v2: float = 1.0,
-    sigma_a2: float = 1.0,
+    sigma_v2: Any = 1.0,
+    sigma_a2: Any = 1.0,
     activation: Any = "relu",
-    sigma_m2: float = 2.0,
-    residual: float = 1.0,
-    branch: float = 1.0,
+    sigma_m2: Any = 2.0,
+    residual: Any = 1.0,
+    branch: Any = 1.0,
     norm: Norm = "pre",
-    q0: float = 1.0,
-    c0: float = 0.0,
+    q0: Any = 1.0,
+    c0: Any = 0.0,
 ) -> TransformerPropagation:
     """Signal propagation in a transformer at initialisation.
 
@@ -92,7 +93,7 @@ def attention(
         c0: their correlation, between −1/(n − 1) and 1.
 
     Returns:
-        `TransformerPropagation`.
+        `TransformerPropagation`; numbers that are arrays broadcast, and their axes come first.
 
     Raises:
         ArgumentError: arguments out of range. NumericalError: the length overflows or vanishes.
@@ -126,12 +127,13 @@ def attention(
     lengths, products, maps, angle = [float(q0)], [float(q0 * c0)], [], 0.0
     for block in range(depth):
         q, p, into, first = join.step(heads.step, lengths[-1], products[-1])
-        q, p, out, second = join.step(mlp.step, q, p)
+        if q > 0:
+            q, p, out, second = join.step(mlp.step, q, p)
+        if not (math.isfinite(q) and q > 0):
+            raise NumericalError(f"the length is {q} after {block + 1} blocks; scale the branches, e.g. branch=depth**-0.5")
         lengths.append(q)
         products.append(p)
         maps.append(into @ out)
-        if not (math.isfinite(q) and q > 0):
-            raise NumericalError(f"the length is {q} after {block + 1} blocks; scale the branches, e.g. branch=depth**-0.5")
         angle = first + second
     growth = _gradients(maps)
     length = np.array(lengths)

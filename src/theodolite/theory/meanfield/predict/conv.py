@@ -15,6 +15,7 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError
 from theodolite.maths.resolution import Array
+from theodolite.theory.meanfield.predict.arguments import broadcasting
 from theodolite.theory.meanfield.predict.depth import length_scale
 from theodolite.theory.meanfield.predict.maps import c_star, chi, q_star
 
@@ -37,9 +38,9 @@ class ConvModes:
     modes: Array
     rates: Array
     depth_scales: Array
-    q_star: float
-    c_star: float
-    chi: float
+    q_star: Any
+    c_star: Any
+    chi: Any
 
 
 def kernel_modes(kernel: int | Sequence[Any] | Array, n: int | Sequence[int]) -> Array:
@@ -77,8 +78,9 @@ def kernel_modes(kernel: int | Sequence[Any] | Array, n: int | Sequence[int]) ->
     return spectrum.real if symmetric else np.abs(spectrum)
 
 
+@broadcasting("sigma_w2", "sigma_b2")
 def conv(
-    activation: Any, sigma_w2: float, sigma_b2: float, kernel: int | Sequence[Any] | Array = 3, n: int | Sequence[int] = 32
+    activation: Any, sigma_w2: Any, sigma_b2: Any, kernel: int | Sequence[Any] | Array = 3, n: int | Sequence[int] = 32
 ) -> ConvModes:
     """Fourier modes of the covariance map of a convolutional network, and how deep each survives.
 
@@ -91,7 +93,7 @@ def conv(
         n: pixels per axis, with circular padding. Zero padding breaks the translation symmetry that this rests on.
 
     Returns:
-        `ConvModes`.
+        `ConvModes`; the variances broadcast, and their axes come first.
 
     Raises:
         ArgumentError: a kernel that does not fit, or bad variances. NumericalError: the variance has no fixed point.

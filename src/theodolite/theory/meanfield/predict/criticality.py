@@ -43,8 +43,15 @@ class CriticalPoint:
 
 
 def _line(activation: Activation, q: Array) -> tuple[Array, Array]:
-    """(σ_w², σ_b²) of the critical point at each q."""
-    w = 1.0 / slope_moment(activation, q)
+    """(σ_w², σ_b²) of the critical point at each q.
+
+    Raises:
+        ArgumentError: φ is constant, so that χ₁ = 0 whatever the weights.
+    """
+    slopes = slope_moment(activation, q)
+    if (slopes <= 0.0).all():
+        raise ArgumentError(f"activation must not be constant, got {activation.name} with E φ′² = 0 at q = {np.ravel(q)[0]:g}")
+    w = 1.0 / slopes
     return w, q - w * second_moment(activation, q)
 
 
@@ -120,7 +127,7 @@ def _on_line(a: Activation, target: float) -> CriticalPoint:
 
     table = moment_table(a)
     trials = _TRIALS
-    _ = a.prime  # refuses an activation with jumps, with the reason
+    _ = _line(a, np.ones(1))  # refuses an activation that jumps or is constant, with the reason
     w, second = 1.0 / table.slope(trials)[0], table.second(trials)[0]
     bias = trials - w * second
     noise = 2e-14 * trials

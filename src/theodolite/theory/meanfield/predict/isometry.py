@@ -16,14 +16,15 @@ from typing import Any, Literal
 import numpy as np
 
 from theodolite.core.errors import ArgumentError
-from theodolite.maths.activation import identify
+from theodolite.maths.activation import Activation, identify
 from theodolite.maths.free_layers import free_product_density, free_product_moments
 from theodolite.maths.free_product import product_density, product_edge
 from theodolite.maths.gaussian import check_variance
 from theodolite.maths.resolution import Array
 from theodolite.maths.squared_slope import SquaredSlope
-from theodolite.theory.meanfield.predict.arguments import broadcasting, check_count
+from theodolite.theory.meanfield.predict.arguments import broadcasting, check_count, common_shape
 from theodolite.theory.meanfield.predict.moments import fourth_slope_moment, slope_moment
+from theodolite.theory.meanfield.predict.slope_density import slope_density
 
 __all__ = [
     "JacobianMoments",
@@ -61,6 +62,10 @@ class JacobianMoments:
     variance: Any
 
 
+def _depths(depth: Any) -> Array:
+    return np.asarray(np.vectorize(functools.partial(check_count, name="depth"), otypes=[float])(depth))
+
+
 def jacobian_moments(activation: Any, q: Any, sigma_w2: Any, depth: Any, weights: Weights = "gaussian") -> JacobianMoments:
     """Mean and variance of the spectrum of JJᵀ; exact for free factors at every depth.
 
@@ -84,7 +89,8 @@ def jacobian_moments(activation: Any, q: Any, sigma_w2: Any, depth: Any, weights
     """
     gaussian = _is_gaussian(weights)
     v, w = check_variance(q, positive=True), check_variance(sigma_w2, "sigma_w2")
-    layers = np.vectorize(functools.partial(check_count, name="depth"), otypes=[float])(depth)
+    layers = _depths(depth)
+    common_shape(q=v, sigma_w2=w, depth=layers)
     first, second = slope_moment(activation, v), fourth_slope_moment(activation, v)
     mean = (w * first) ** layers
     variance = mean**2 * layers * (second / first**2 - 1.0 + (1.0 if gaussian else 0.0))
@@ -109,7 +115,7 @@ def isometry_variance(activation: Any, q: Any, depth: Any) -> Any:
     return moments.variance / moments.mean**2
 
 
-def jacobian_density(lam: Any, activation: Any, q: float, depth: int, weights: Weights = "gaussian") -> Any:
+def jacobian_density(lam: Any, activation: Any, q: Any, depth: Any, weights: Weights = "gaussian") -> Any:
     """Density of the spectrum of JJᵀ at squared singular values ``lam``, at the critical gain σ_w² = 1/E φ′².
 
     Only the continuous part: piecewise-linear activations add an atom at 0 (the largest over layers of the saturated fraction) and,
@@ -120,11 +126,11 @@ def jacobian_density(lam: Any, activation: Any, q: float, depth: int, weights: W
         lam: squared singular values, number or array.
         activation: φ.
         q: variance of all pre-activations.
-        depth: number of layers.
+        depth: number of layers; lam, q and depth broadcast.
         weights: ``"gaussian"`` or ``"orthogonal"``.
 
     Returns:
-        A float for a number, else an array; 0 outside the support.
+        A float for numbers, else an array; 0 outside the support, and infinite nowhere: atoms are left out.
 
     Raises:
         ArgumentError: arguments out of range.
@@ -139,12 +145,31 @@ def jacobian_density(lam: Any, activation: Any, q: float, depth: int, weights: W
         True
     """
     gaussian = _is_gaussian(weights)
-    points = np.asarray(lam, dtype=np.float64)
-    if not np.isfinite(points).all():
-        raise ArgumentError("lam must be finite")
-    y = SquaredSlope(identify(activation), float(check_variance(q, positive=True)))
-    density = product_density(points.ravel(), y, 1.0 / y.moment(1), check_count(depth, "depth"), gaussian=gaussian)
-    return float(density[0]) if points.ndim == 0 else density.reshape(points.shape)
+    points, variances, layers = _points(lam), check_variance(q, positive=True), _depths(depth)
+    shape = common_shape(lam=points, q=variances, depth=layers)
+    points, variances, layers = (np.broadcast_to(a, shape) for a in (points, variances, layers))
+    density = np.zeros(points.shape)
+    for v, count in {(float(v), int(n)) for v, n in zip(variances.flat, layers.flat, strict=True)}:
+        here = (variances == v) & (layers == count)
+        density[here] = _density(points[here], identify(activation), v, count, gaussian)
+    return float(density) if points.ndim == 0 else density
+
+
+def _points(lam: Any) -> Array:
+    points = np.asarray(lam)
+    if points.dtype.kind not in "iuf" or not np.isfinite(points).all():
+        raise ArgumentError(f"lam must be finite and real, got {lam!r}")
+    return points.astype(np.float64)
+
+
+def _density(points: Array, phi: Activation, q: float, depth: int, gaussian: bool) -> Array:
+    y = SquaredSlope(phi, q)
+    gain2 = 1.0 / y.moment(1)
+    if not gaussian and y.discrete is not None and np.count_nonzero(y.discrete[1]) == 1:
+        return np.zeros(len(points))  # |φ′| is constant: one atom
+    if not gaussian and depth == 1:  # W drops out, and the equation has no continuous solution at the real axis
+        return slope_density(points, phi, q, gain2)
+    return product_density(points, y, gain2, depth, gaussian=gaussian)
 
 
 @broadcasting("q", "depth")
@@ -311,6 +336,6 @@ def layers_density(lam: Any, singular_values: Sequence[Any], slopes: Sequence[An
         >>> bool(abs(layers_density(1.0, [s], smoothing=0.1) - 3**0.5 / (2 * np.pi)) < 0.02)
         True
     """
-    points = np.asarray(lam, dtype=np.float64)
+    points = _points(lam)
     density = free_product_density(points.ravel(), _factors(singular_values, slopes), smoothing)
     return float(density[0]) if points.ndim == 0 else density.reshape(points.shape)

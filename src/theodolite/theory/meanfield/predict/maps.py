@@ -12,6 +12,7 @@ import numpy as np
 from theodolite.maths.dual import dual
 from theodolite.maths.gaussian import check_correlation, check_variance
 from theodolite.maths.resolution import Array
+from theodolite.theory.meanfield.predict.arguments import common_shape
 from theodolite.theory.meanfield.predict.fixed_points import fixed_correlation, fixed_variance
 from theodolite.theory.meanfield.predict.moments import mean, second_moment, slope_moment, variance_slope
 
@@ -31,10 +32,11 @@ def variances(sigma_w2: Any, sigma_b2: Any) -> tuple[Array, Array]:
     """Both, checked and broadcast against each other.
 
     Raises:
-        ArgumentError: negative, non-finite or complex.
+        ArgumentError: negative, non-finite or complex, or of shapes that do not broadcast.
     """
-    w, b = np.broadcast_arrays(check_variance(sigma_w2, "sigma_w2"), check_variance(sigma_b2, "sigma_b2"))
-    return w, b
+    w, b = check_variance(sigma_w2, "sigma_w2"), check_variance(sigma_b2, "sigma_b2")
+    shape = common_shape(sigma_w2=w, sigma_b2=b)
+    return np.broadcast_to(w, shape), np.broadcast_to(b, shape)
 
 
 def q_map(q: Any, activation: Any, sigma_w2: Any, sigma_b2: Any) -> Any:

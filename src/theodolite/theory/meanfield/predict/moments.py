@@ -98,6 +98,8 @@ class MomentTable:
 
     def _evaluate(self, which: int, q: Array) -> tuple[Array, Array]:
         """(moment, d moment / d log q)."""
+        if not q.size:
+            return np.zeros(q.shape), np.zeros(q.shape)
         place = np.log(np.maximum(q, LOW) / LOW) / math.log(FACTOR)
         index = np.floor(place).astype(int)
         needed, row = np.unique(index, return_inverse=True)
@@ -116,17 +118,18 @@ class MomentTable:
 
     def slope(self, q: Array) -> tuple[Array, Array]:
         """E φ′² and its derivative in log q."""
+        _ = self.activation.prime  # refuses a φ that jumps, with the reason
         return self._evaluate(1, q)
 
     def at(self, q: float) -> tuple[float, float]:
-        """(E φ², E φ′²) at one variance, for recursions: a hundred times faster than arrays of one entry."""
+        """(E φ², E φ′²) at one variance, for recursions: a hundred times faster than arrays of one entry; E φ′² is NaN if φ jumps."""
         place = math.log(max(q, LOW) / LOW) / math.log(FACTOR)
         index = math.floor(place)
         if index not in self._plain:
             self._plain[index] = tuple(series.tolist() for series in self._panel(index))
         x = 2.0 * (place - index) - 1.0
         second, slope = self._plain[index]
-        return q * math.exp(_clenshaw(second, x)), math.exp(_clenshaw(slope, x))
+        return q * math.exp(_clenshaw(second, x)), math.nan if self.activation.jumps else math.exp(_clenshaw(slope, x))
 
 
 def _clenshaw(series: list[float], x: float) -> float:

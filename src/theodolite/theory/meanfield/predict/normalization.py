@@ -17,6 +17,7 @@ import numpy as np
 from theodolite.core.errors import ArgumentError
 from theodolite.maths.activation import identify
 from theodolite.maths.resolution import Array
+from theodolite.theory.meanfield.predict.arguments import broadcasting, check_count
 from theodolite.theory.meanfield.predict.moments import mean, second_moment, slope_moment
 
 __all__ = ["batchnorm_gradient_growth", "layernorm_chi"]
@@ -36,17 +37,21 @@ def layernorm_chi(activation: Any) -> float:
         χ: 1 for ReLU (critical for every σ_w²), above 1 for tanh, GELU and SiLU (gradients grow by χ per layer).
 
     Raises:
-        UnsupportedError: φ jumps.
+        UnsupportedError: φ jumps. ArgumentError: φ is 0.
 
     Example:
         >>> import torch
         >>> round(layernorm_chi(torch.relu), 12), round(layernorm_chi(torch.tanh), 9)
         (1.0, 1.177807232)
     """
-    return float(slope_moment(activation, 1.0)) / float(second_moment(activation, 1.0))
+    second = float(second_moment(activation, 1.0))
+    if not second > 0:
+        raise ArgumentError("activation must not vanish, got E φ² = 0 at q = 1")
+    return float(slope_moment(activation, 1.0)) / second
 
 
-def batchnorm_gradient_growth(activation: Any, batch: int | None = None) -> float:
+@broadcasting("batch")
+def batchnorm_gradient_growth(activation: Any, batch: Any = None) -> Any:
     """Factor per layer by which the squared gradient grows backwards through batch normalisation before φ.
 
     For B → ∞ it is E φ′²/Var φ at q = 1. For finite B, with v uniform on the unit sphere of the hyperplane Σ v_a = 0, u = √B v and
@@ -55,7 +60,7 @@ def batchnorm_gradient_growth(activation: Any, batch: int | None = None) -> floa
 
     Args:
         activation: φ, any elementwise callable without jumps.
-        batch: B ≥ 4; None for the limit of large batches.
+        batch: B ≥ 4, number or array; None for the limit of large batches.
 
     Returns:
         The growth of the squared gradient per layer: above 1 for every φ, so that depth explodes gradients.
@@ -80,9 +85,7 @@ def batchnorm_gradient_growth(activation: Any, batch: int | None = None) -> floa
     if batch is None:
         variance = float(second_moment(a, 1.0)) - float(mean(a, 1.0)) ** 2
         return float(slope_moment(a, 1.0)) / _positive(variance)
-    if int(batch) != batch or batch < 4:
-        raise ArgumentError(f"batch must be an integer of at least 4 (E 1/‖Gh‖² is infinite below), got {batch}")
-    size = int(batch)
+    size = check_count(batch, "batch", 4)
     kinks = np.unique([*a.splits])
     one, two = _Sphere(size, kinks).expectations
     s = one(lambda u: a.function(u) ** 2) - two(lambda u, w: a.function(u) * a.function(w))

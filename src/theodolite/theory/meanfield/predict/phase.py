@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.core.errors import ArgumentError
 from theodolite.maths.activation import identify
 from theodolite.maths.gaussian import check_variance
 from theodolite.maths.resolution import Array
@@ -111,6 +112,8 @@ def phase_diagram(activation: Any, sigma_w2: Any, sigma_b2: Any) -> PhaseDiagram
     """
     w, b = check_variance(sigma_w2, "sigma_w2"), check_variance(sigma_b2, "sigma_b2")
     _ = identify(activation).prime  # refuses a φ that jumps, with the reason
+    if not w.size or not b.size:
+        raise ArgumentError(f"sigma_w2 and sigma_b2 must not be empty, got shapes {w.shape} and {b.shape}")
     if w.ndim == 1 and b.ndim == 1:
         w, b = w[:, None], b[None, :]
     w, b = (np.ascontiguousarray(a) for a in np.broadcast_arrays(w, b))

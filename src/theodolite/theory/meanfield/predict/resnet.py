@@ -19,7 +19,7 @@ from theodolite.maths.activation import identify
 from theodolite.maths.dual import dual
 from theodolite.maths.gaussian import check_variance
 from theodolite.maths.resolution import Array
-from theodolite.theory.meanfield.predict.arguments import check_count, check_number
+from theodolite.theory.meanfield.predict.arguments import broadcasting, check_count, check_number
 from theodolite.theory.meanfield.predict.moments import mean, moment_table
 
 __all__ = ["ResNetPropagation", "optimal_variance", "resnet"]
@@ -52,8 +52,8 @@ class ResNetPropagation:
 
     def __repr__(self) -> str:
         return (
-            f"ResNetPropagation(depth={int(self.depth[-1])}, length={self.length[-1]:.6g}, "
-            f"log_gradient_growth={self.log_gradient_growth[-1]:.6g})"
+            f"ResNetPropagation(depth={int(self.depth.flat[-1])}, length={self.length.flat[-1]:.6g}, "
+            f"log_gradient_growth={self.log_gradient_growth.flat[-1]:.6g})"
         )
 
 
@@ -65,15 +65,16 @@ def _check(sigma_w2: float, sigma_b2: float, sigma_v2: float, sigma_a2: float, d
         raise ArgumentError(f"kind must be 'rrn' (x + φ(h)) or 'frn' (x + V φ(h) + a), got {kind!r}")
 
 
+@broadcasting("sigma_w2", "sigma_b2", "sigma_v2", "sigma_a2", "p0", "c0")
 def resnet(
     activation: Any,
-    sigma_w2: float,
-    sigma_b2: float = 0.0,
-    sigma_v2: float = 1.0,
-    sigma_a2: float = 0.0,
+    sigma_w2: Any,
+    sigma_b2: Any = 0.0,
+    sigma_v2: Any = 1.0,
+    sigma_a2: Any = 0.0,
     depth: int = 100,
-    p0: float = 1.0,
-    c0: float = 0.0,
+    p0: Any = 1.0,
+    c0: Any = 0.0,
     kind: Kind = "rrn",
 ) -> ResNetPropagation:
     """Length, correlation and gradient growth of a residual network at every depth.
@@ -95,10 +96,11 @@ def resnet(
         kind: ``"rrn"`` or ``"frn"``.
 
     Returns:
-        `ResNetPropagation` with arrays of length L + 1.
+        `ResNetPropagation` with arrays of length L + 1; variances, p0 and c0 broadcast, and their axes come first.
 
     Raises:
         ArgumentError: negative variances, |c0| > 1, depth < 1, an unknown kind; σ_v² ≠ 1 or σ_a² ≠ 0 with ``rrn``.
+        UnsupportedError: φ jumps, so that gradients are infinite.
 
     Cost:
         About 10 µs per block; correlations, when asked for, L evaluations of the dual map.
@@ -116,6 +118,7 @@ def resnet(
     check_number(c0, "c0", -1.0, 1.0)
     if kind == "rrn" and (sigma_v2 != 1.0 or sigma_a2 != 0.0):
         raise ArgumentError(f"kind='rrn' has no outer weights; got sigma_v2={sigma_v2}, sigma_a2={sigma_a2}; use kind='frn'")
+    _ = identify(activation).prime  # refuses a φ that jumps, with the reason
     blocks = _Blocks(activation, sigma_w2, sigma_b2, sigma_v2, sigma_a2, kind)
     lengths, _, logs = np.array(list(blocks.run(float(p0), None, int(depth)))).T
 
@@ -163,17 +166,18 @@ class _Blocks:
         return second if c == 1.0 else float(self.dual.value(q, q, c))
 
 
+@broadcasting("depth", "log_growth", "sigma_b2", "sigma_v2", "sigma_a2", "p0")
 def optimal_variance(
-    depth: int,
+    depth: Any,
     activation: Any = np.tanh,
     *,
-    log_growth: float = 1.0,
-    sigma_b2: float = 0.0,
-    sigma_v2: float = 1.0,
-    sigma_a2: float = 0.0,
-    p0: float = 1.0,
+    log_growth: Any = 1.0,
+    sigma_b2: Any = 0.0,
+    sigma_v2: Any = 1.0,
+    sigma_a2: Any = 0.0,
+    p0: Any = 1.0,
     kind: Kind = "rrn",
-) -> float:
+) -> Any:
     """σ_w² at which the squared gradient of a residual network grows by e^{log_growth} over ``depth`` blocks.
 
     Larger variances make inputs more distinguishable but gradients explode; the best trade-off found in practice follows a contour of
@@ -190,11 +194,12 @@ def optimal_variance(
         kind: ``"rrn"`` or ``"frn"``.
 
     Returns:
-        σ_w².
+        σ_w²: a float for numbers, an array where depth or a variance is one.
 
     Raises:
         ArgumentError: a target that is not positive.
         NumericalError: no σ_w² in [1e-12, 1e6] reaches it.
+        UnsupportedError: φ jumps.
 
     Reference:
         yang2017 §5.
@@ -206,6 +211,7 @@ def optimal_variance(
     from scipy.optimize import brentq
 
     _check(1.0, sigma_b2, sigma_v2, sigma_a2, depth, kind)
+    _ = identify(activation).prime  # refuses a φ that jumps, with the reason
     if not check_number(log_growth, "log_growth") > 0:
         raise ArgumentError(f"log_growth must be positive and finite, got {log_growth}")
 
