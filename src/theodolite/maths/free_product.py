@@ -27,16 +27,16 @@ _STRIDE = 1.0
 _STEPS = 40
 
 
-def _logarithm(w: Complex, m: Complex, depth: int, log_gain: float, gaussian: bool) -> Complex:
-    """ln λ(w) for weights of variance exp(log_gain)."""
+def _logarithm(w: Complex, m: Complex, n: Complex, depth: int, log_gain: float, gaussian: bool) -> Complex:
+    """ln λ(w) for weights of variance exp(log_gain), with M = m and 1 + M = n."""
     value = depth * (log_gain + np.log(w)) + (depth - 1) * np.log(m)
-    return value + (np.log1p(m) if gaussian else -(depth - 1) * np.log1p(m))
+    return value + (np.log(n) if gaussian else -(depth - 1) * np.log(n))
 
 
-def _slope(w: Complex, m: Complex, dm: Complex, depth: int, gaussian: bool) -> Complex:
+def _slope(w: Complex, m: Complex, n: Complex, dm: Complex, depth: int, gaussian: bool) -> Complex:
     """d ln λ / dw."""
     value = depth / w + (depth - 1) * dm / m
-    return value + (dm / (1.0 + m) if gaussian else -(depth - 1) * dm / (1.0 + m))
+    return value + (dm / n if gaussian else -(depth - 1) * dm / n)
 
 
 def product_density(lam: Array, y: SquaredSlope, sigma_w2: float, depth: int, *, gaussian: bool) -> Array:
@@ -80,8 +80,8 @@ def product_density(lam: Array, y: SquaredSlope, sigma_w2: float, depth: int, *,
         raise NumericalError(
             f"the spectral equation was not solved at λ = {at[~settled][0]:.6g}; leave out that point or move it slightly"
         )
-    m, _ = y.nodes(w).moments(w)
-    out[inside] = np.maximum(0.0, -((1.0 + m) / at).imag / math.pi)
+    _, n, _ = y.nodes(w).moments(w)
+    out[inside] = np.maximum(0.0, -(n / at).imag / math.pi)
     return out
 
 
@@ -89,11 +89,11 @@ def _newton(w: Complex, target: Complex, nodes: Nodes, depth: int, log_gain: flo
     """Newton steps in ln w on fixed nodes, kept in the upper half plane."""
     settled = np.zeros(len(w), dtype=bool)
     for _ in range(_STEPS):
-        m, dm = nodes.moments(w)
-        miss = _logarithm(w, m, depth, log_gain, gaussian) - target
+        m, n, dm = nodes.moments(w)
+        miss = _logarithm(w, m, n, depth, log_gain, gaussian) - target
         # ln λ is known up to 2πi, each factor on its own branch
         miss = miss - 2j * math.pi * np.round(miss.imag / (2.0 * math.pi))
-        step = miss / (w * _slope(w, m, dm, depth, gaussian))
+        step = miss / (w * _slope(w, m, n, dm, depth, gaussian))
         size = np.abs(step)
         step = step * np.minimum(1.0, 0.5 / np.maximum(size, 1e-300))
         new = w * np.exp(-step)
@@ -132,8 +132,8 @@ def product_edge(y: SquaredSlope, sigma_w2: float, depth: int, *, gaussian: bool
 
     def heights(t: Array) -> Array:
         w = (y.top * (1.0 + np.exp(t))).astype(np.complex128)
-        m, _ = y.nodes(w).moments(w)
-        return _logarithm(w, m, depth, log_gain, gaussian).real
+        m, n, _ = y.nodes(w).moments(w)
+        return _logarithm(w, m, n, depth, log_gain, gaussian).real
 
     trials = np.linspace(-32.0, 8.0, 81)
     found = heights(trials)

@@ -47,34 +47,36 @@ class Nodes(NamedTuple):
     near_weight: Array
     owner: NDArray[np.intp]
 
-    def moments(self, w: Complex) -> tuple[Complex, Complex]:
-        """(M(w), M′(w)), M = E y/(w − y)."""
+    def moments(self, w: Complex) -> tuple[Complex, Complex, Complex]:
+        """(M(w), 1 + M(w), M′(w)) with M = E y/(w − y); 1 + M = w E 1/(w − y) is small next to w = 0, where M tends to −1."""
         mass = self.weight * self.y
-        first, second = np.empty_like(w), np.empty_like(w)
+        first, whole, second = np.empty_like(w), np.empty_like(w), np.empty_like(w)
         for start in range(0, len(w), _ROWS):
             part = slice(start, start + _ROWS)
-            here = mass if mass.ndim == 1 else mass[part]
-            first[part], second[part] = _row_sums(w[part], self.y, here)
+            here = (mass, self.weight) if mass.ndim == 1 else (mass[part], self.weight[part])
+            first[part], whole[part], second[part] = _row_sums(w[part], self.y, *here)
         if len(self.owner):
             inverse = 1.0 / (w[self.owner] - self.near_y)
             terms = self.near_weight * self.near_y * inverse
             first += _owner_sums(terms, self.owner, len(w))
+            whole += _owner_sums(self.near_weight * inverse, self.owner, len(w))
             second += _owner_sums(terms * inverse, self.owner, len(w))
-        return first, -second
+        return first, w * whole, -second
 
 
-def _row_sums(w: Complex, y: Array, mass: Array) -> tuple[Complex, Complex]:
-    """Σ mass/(w − y) and Σ mass/(w − y)², in real arithmetic, which numpy vectorises (complex division it does not)."""
+def _row_sums(w: Complex, y: Array, mass: Array, weight: Array) -> tuple[Complex, Complex, Complex]:
+    """Σ mass/(w − y), Σ weight/(w − y) and Σ mass/(w − y)², in real arithmetic, which numpy vectorises."""
     gap, height = w.real[:, None] - y, w.imag[:, None]
     inverse = 1.0 / (gap * gap + height * height)
     real, over = gap * inverse, inverse
     products = (real, over, real * real, over * over, real * over)
-    if mass.ndim == 1:
-        a, b, aa, bb, ab = (product @ mass for product in products)
-    else:
-        a, b, aa, bb, ab = (np.einsum("kn,kn->k", product, mass) for product in products)
+
+    def total(product: Array, by: Array) -> Array:
+        return product @ by if by.ndim == 1 else np.einsum("kn,kn->k", product, by)
+
+    a, b, aa, bb, ab = (total(product, mass) for product in products)
     v = w.imag
-    return a - 1j * v * b, (aa - v * v * bb) - 2j * v * ab
+    return a - 1j * v * b, total(real, weight) - 1j * v * total(over, weight), (aa - v * v * bb) - 2j * v * ab
 
 
 def _owner_sums(terms: Complex, owner: NDArray[np.intp], count: int) -> Complex:

@@ -158,3 +158,15 @@ def test_edges_broadcast_and_are_infinite_for_unbounded_slopes():
     for depth in ("2", True, math.inf, math.nan, 2.5):
         with pytest.raises(ArgumentError, match="depth"):
             mf.s_max("tanh", 1.0, depth)
+
+
+@pytest.mark.parametrize(("phi", "q", "depth"), [("tanh", 0.5, 2), ("silu", 0.05, 8), ("sigmoid", 2.0, 2)])
+def test_the_density_of_orthogonal_networks_next_to_zero(phi, q, depth):
+    # 1 + M(w) is as small as w there: it must not be the rounded difference of 1 and −M.
+    lam = np.geomspace(1e-14, mf.s_max(phi, q, depth, "orthogonal") * (1 - 1e-12), 6001)
+    density = mf.jacobian_density(lam, phi, q, depth, "orthogonal")
+    mass = density * lam  # per ln λ
+    total = float((0.5 * (mass[1:] + mass[:-1]) * np.diff(np.log(lam))).sum())
+    assert total == pytest.approx(1.0, abs=2e-3)
+    small = lam < 1e-6
+    assert np.abs(np.diff(np.log(density[small & (density > 1e-7)]))).max(initial=0.0) < 0.5
