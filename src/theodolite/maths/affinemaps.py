@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from theodolite.maths.compiled import compiled
 
 __all__ = ["masked_gather", "masked_product"]
 
-_jit = numba.njit(cache=True, nogil=True)
 
-
-@_jit
+@compiled
 def masked_gather(maps, parents, bits):
     """Row r of the result is maps[parents[r]] where bits[r] is 1, and zero where it is 0.
 
@@ -35,7 +34,7 @@ def masked_gather(maps, parents, bits):
     return out
 
 
-@_jit
+@compiled
 def masked_product(maps, parents, bits, weight):
     """The same, multiplied by a weight with few rows: Σ_j weight[o, j] bits[r, j] maps[parents[r], i, j].
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
+
+from theodolite.maths.compiled import inlined, inner
 
 __all__ = [
     "Cutters",
@@ -31,10 +32,6 @@ __all__ = [
     "widest",
     "with_room",
 ]
-
-#: Typed as Any: the checker knows no compiled call with unpacked arguments.
-_jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
-_inline: Any = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 
 
 #: Rows of the lines' states: the lines that cut, in order; what a line keeps, see `Cutters`; 1 where the current cell is above a line.
@@ -80,7 +77,7 @@ class Parts(NamedTuple):
     bits: Any
 
 
-@_jit
+@inner
 def line_states(keep):
     """What is known of the lines while a parent is cut, (3, m), by row: `CUTTER`, `KEEP`, `SIDE`."""
     states = np.empty((3, len(keep)), np.int64)
@@ -89,7 +86,7 @@ def line_states(keep):
     return states
 
 
-@_inline
+@inlined
 def gather(rows, owner, first, m, table):
     """A parent's lines to the first m columns of its table (d + 2, …), whose last row, their errors, stands there already."""
     for k in range(rows.shape[1]):
@@ -97,13 +94,13 @@ def gather(rows, owner, first, m, table):
             table[k, j] = rows[owner, k, first + j]
 
 
-@_inline
+@inlined
 def drops(keep, below, above):
     """Whether a line leaves nothing of a cell that it does not cut."""
     return keep > 0 and not above and (below or keep == 2)
 
 
-@_inline
+@inlined
 def keep_both(waiting, depth):
     """After a cut, whose parts stand above the cell in the stack: the first part waits in its place, the second is next."""
     for k in range(waiting.shape[1]):
@@ -111,14 +108,14 @@ def keep_both(waiting, depth):
         waiting[depth, k], waiting[depth + 1, k], waiting[depth + 2, k] = waiting[depth + 1, k], waiting[depth + 2, k], here
 
 
-@_inline
+@inlined
 def keep_above(waiting, depth):
     """After a cut: the first part takes the cell's place."""
     for k in range(waiting.shape[1]):
         waiting[depth, k], waiting[depth + 1, k] = waiting[depth + 1, k], waiting[depth, k]
 
 
-@_jit
+@inner
 def widest(starts):
     """Length of the longest range."""
     longest = 0
@@ -127,7 +124,7 @@ def widest(starts):
     return longest
 
 
-@_jit
+@inner
 def empty_parts(parts, vertices, facets, words, shape):
     """Room for so many parts, vertices and facets; shape (d, m)."""
     return Parts(
@@ -139,7 +136,7 @@ def empty_parts(parts, vertices, facets, words, shape):
     )
 
 
-@_jit
+@inner
 def _longer(array, size):
     fresh = np.empty((size, *array.shape[1:]), array.dtype)
     old, new = array.reshape(-1), fresh.reshape(-1)  # entry by entry: assigning rows would compile the errors of broadcasting
@@ -148,7 +145,7 @@ def _longer(array, size):
     return fresh
 
 
-@_jit
+@inner
 def with_room(parts, made, more, vertices, facets):
     """The same ``made`` parts, with room for so many more parts, with their vertices and facets."""
     points, masks, numbers, spans, bits = parts
@@ -163,7 +160,7 @@ def with_room(parts, made, more, vertices, facets):
     return Parts(points, masks, numbers, spans, bits)
 
 
-@_inline
+@inlined
 def record(spans, bits, made, vertices, facets, parent, states):
     """Close part ``made``, whose vertices and facets are written down."""
     spans[made + 1, 0], spans[made + 1, 1] = spans[made, 0] + vertices, spans[made, 1] + facets
@@ -172,7 +169,7 @@ def record(spans, bits, made, vertices, facets, parent, states):
         bits[made, j] = states[SIDE, j]
 
 
-@_jit
+@inner
 def _trace(parts, made, cells, lines):
     """Rows and labels of the parts' facets, from their numbers."""
     numbers, spans = parts.facets, parts.spans
@@ -195,7 +192,7 @@ def _trace(parts, made, cells, lines):
     return facets, labels
 
 
-@_jit
+@inner
 def finished(parts, made, cells, lines):
     """The first ``made`` parts as cells: (points, starts, facets, labels, facet_starts, masks), parents and bits."""
     facets, labels = _trace(parts, made, cells, lines)

@@ -10,20 +10,15 @@ An end and a zero are a row (t, error radius, number of the function that vanish
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 
+from theodolite.maths.compiled import compiled, inner
 from theodolite.maths.cutters import KEEP, SIDE, drops, empty_parts, finished, gather, line_states, record, with_room
 
 __all__ = ["subdivide_intervals"]
 
-#: Typed as Any: the checker knows no compiled call with unpacked arguments.
-_jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_jit
+@inner
 def _side(table, j, ends, i):
     """Sign of function j at end i; 0 where it is undecided."""
     h = table[0, j] * ends[i, 0] + table[1, j]
@@ -31,12 +26,12 @@ def _side(table, j, ends, i):
     return np.int64(h > tolerance) - np.int64(h < -tolerance)
 
 
-@_jit
+@inner
 def _put(rows, i, t, radius, number):
     rows[i, 0], rows[i, 1], rows[i, 2] = t, radius, number
 
 
-@_jit
+@inner
 def _zeros(table, states, ends, zeros):
     """Zeros inside the interval ``ends``, ascending; functions that keep one side move an end instead.
 
@@ -66,7 +61,7 @@ def _zeros(table, states, ends, zeros):
     return found, dropped, unsure
 
 
-@_jit
+@inner
 def _flip(zeros, k, found, states):
     """Cross zero k and those that cannot be told apart from it; returns the next one."""
     reach = zeros[k, 0] + zeros[k, 1]
@@ -78,13 +73,13 @@ def _flip(zeros, k, found, states):
     return k
 
 
-@_jit
+@inner
 def _write(points, facets, at, rows, i):
     """Row i as an end of a part."""
     points[at, 0], points[at, 1], facets[at] = rows[i, 0], rows[i, 1], np.int64(rows[i, 2])
 
 
-@_jit
+@compiled
 def subdivide_intervals(cells, lines, certified):
     """Cut interval r at the zeros of its functions a·t + c.
 

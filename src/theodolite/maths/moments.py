@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import numba
 import numpy as np
+
+from theodolite.maths.compiled import compiled, inner
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 __all__ = ["cell_moments"]
-
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 def cell_moments(vertices: Array, starts: Array, masks: Array) -> tuple[Array, Array, Array]:
@@ -34,7 +33,7 @@ def cell_moments(vertices: Array, starts: Array, masks: Array) -> tuple[Array, A
         >>> float(volume[0]), centroid[0].tolist(), bool(np.allclose(moment[0], np.eye(2) * 4 / 3))
         (4.0, [1.0, 1.0], True)
     """
-    count, dim = len(starts) - 1, vertices.shape[1]
+    dim = vertices.shape[1]
     if dim > 2:
         volume, first, second = _moments(np.ascontiguousarray(vertices), starts, masks)
     elif dim == 1:
@@ -42,37 +41,56 @@ def cell_moments(vertices: Array, starts: Array, masks: Array) -> tuple[Array, A
         volume, first, second = length, (length**2 / 2)[:, None], (length**3 / 3)[:, None, None]
     else:
         volume, first, second = _polygon_moments(vertices, starts)
-    reference = vertices[starts[:-1]].reshape(count, dim)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shift = np.where(volume[:, None] > 0, first / volume[:, None], 0.0)
-    second = second - volume[:, None, None] * shift[:, :, None] * shift[:, None, :]
-    return volume, reference + shift, second
+    return volume, _centre(vertices, starts, volume, first, second), second
 
 
-def _polygon_moments(vertices: Array, starts: Array) -> tuple[Array, Array, Array]:
+@compiled
+def _centre(vertices, starts, volume, first, second):
+    """Centroids; and second moments about the first vertex to those about the centroid, in place."""
+    count, d = first.shape
+    centroids = np.empty((count, d))
+    for r in range(count):
+        for k in range(d):
+            shift = first[r, k] / volume[r] if volume[r] > 0 else 0.0
+            centroids[r, k] = vertices[starts[r], k] + shift
+            for m in range(d):
+                second[r, k, m] -= shift * first[r, m]
+    return centroids
+
+
+@compiled
+def _polygon_moments(vertices, starts):
     """Moments about the first vertex, by the fan of triangles from it."""
-    lengths = np.diff(starts)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    u = vertices - vertices[starts[:-1]][owner]
-    following = np.arange(1, len(u) + 1)
-    following[starts[1:] - 1] = starts[:-1]
-    w = u[following]
-    area = (u[:, 0] * w[:, 1] - w[:, 0] * u[:, 1]) / 2
-    total = np.add.reduceat(area, starts[:-1])
-    sign = np.where(total < 0, -1.0, 1.0)
-    both = u + w
-    first = np.add.reduceat(area[:, None] * both / 3, starts[:-1])
-    squares = u[:, :, None] * u[:, None, :] + w[:, :, None] * w[:, None, :] + both[:, :, None] * both[:, None, :]
-    second = np.add.reduceat(area[:, None, None] * squares / 12, starts[:-1])
-    return total * sign, first * sign[:, None], second * sign[:, None, None]
+    count = len(starts) - 1
+    volume, first, second = np.zeros(count), np.zeros((count, 2)), np.zeros((count, 2, 2))
+    for r in range(count):
+        base, total = starts[r], 0.0
+        for v in range(base + 1, starts[r + 1] - 1):
+            ux, uy = vertices[v, 0] - vertices[base, 0], vertices[v, 1] - vertices[base, 1]
+            wx, wy = vertices[v + 1, 0] - vertices[base, 0], vertices[v + 1, 1] - vertices[base, 1]
+            area = (ux * wy - wx * uy) / 2
+            total += area
+            first[r, 0] += area * (ux + wx) / 3
+            first[r, 1] += area * (uy + wy) / 3
+            second[r, 0, 0] += area * (ux * ux + wx * wx + (ux + wx) * (ux + wx)) / 12
+            second[r, 1, 1] += area * (uy * uy + wy * wy + (uy + wy) * (uy + wy)) / 12
+            second[r, 0, 1] += area * (ux * uy + wx * wy + (ux + wx) * (uy + wy)) / 12
+        sign = -1.0 if total < 0 else 1.0
+        volume[r] = sign * total
+        for i in range(2):
+            first[r, i] *= sign
+            second[r, i, i] *= sign
+        second[r, 0, 1] *= sign
+        second[r, 1, 0] = second[r, 0, 1]
+    return volume, first, second
 
 
-@_jit
+@inner
 def _has(masks, v, f):
     return (masks[v, f >> 6] >> np.uint64(f & 63)) & np.uint64(1) == np.uint64(1)
 
 
-@_jit
+@inner
 def _next_face(members, inc, nv, nf, begin, apex, left, out):
     """The next facet from ``begin`` that cuts a proper maximal face, without the apex, from a face; its members go to ``out``."""
     for f in range(begin, nf):
@@ -107,7 +125,7 @@ def _next_face(members, inc, nv, nf, begin, apex, left, out):
     return nf
 
 
-@_jit
+@compiled
 def _moments(vertices, starts, masks):
     count, d, words = starts.shape[0] - 1, vertices.shape[1], masks.shape[1]
     volume, first, second = np.zeros(count), np.zeros((count, d)), np.zeros((count, d, d))
@@ -163,7 +181,7 @@ def _moments(vertices, starts, masks):
     return volume, first, second
 
 
-@_jit
+@inner
 def _add_simplex(vertices, base, corners, d, size, first, second):
     """Add ∫ u and ∫ u uᵀ over a simplex, u = t − first vertex of the cell."""
     total = np.zeros(d)

@@ -14,11 +14,9 @@ the part above and the part below, goes to the two free slots behind.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 
+from theodolite.maths.compiled import compiled, inlined, inner
 from theodolite.maths.cutters import (
     CUTTER,
     KEEP,
@@ -37,12 +35,8 @@ from theodolite.maths.cutters import (
 
 __all__ = ["subdivide_polygons"]
 
-#: Typed as Any: the checker knows no compiled call with unpacked arguments.
-_jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
-_inline: Any = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 
-
-@_inline
+@inlined
 def _screen(points, start, stop, table, screen):
     """Over a parent's vertices, for every line: the most decided value above, below, and the least margin of decision."""
     highest, lowest, nearest, spread = screen[0], screen[1], screen[2], screen[3]
@@ -62,7 +56,7 @@ def _screen(points, start, stop, table, screen):
             nearest[j] = near if near < nearest[j] else nearest[j]
 
 
-@_inline
+@inlined
 def _choose(screen, states):
     """Which lines cut a parent; returns (how many, dropped, unsure)."""
     cutting, dropped, unsure = 0, False, False
@@ -77,7 +71,7 @@ def _choose(screen, states):
     return cutting, dropped, unsure
 
 
-@_inline
+@inlined
 def _load(points, facets, span, m, polygons, waiting, table):
     """A parent as the first polygon of the stack, its edges to the table behind its m lines."""
     start, slot = span[0], waiting[0, 0]
@@ -89,7 +83,7 @@ def _load(points, facets, span, m, polygons, waiting, table):
             table[k, m + i] = facets[start + i, k]
 
 
-@_inline
+@inlined
 def _sides(points, slot, n, table, line, signs):
     """Signs at the vertices (0: undecided) to ``signs``; returns how many lie below and above."""
     a, b, c, e = table[0, line], table[1, line], table[2, line], table[3, line]
@@ -107,7 +101,7 @@ def _sides(points, slot, n, table, line, signs):
     return below, above
 
 
-@_jit
+@inner
 def _crossing(points, slot, i, k, table, line):
     """Where the edge from vertex i to vertex k meets a line: x, y, error radius."""
     edge = np.int64(points[slot, i, 3])
@@ -129,12 +123,12 @@ def _crossing(points, slot, i, k, table, line):
     return px + t * (qx - px), py + t * (qy - py), length
 
 
-@_jit
+@inner
 def _put(points, slot, at, x, y, radius, edge):
     points[slot, at, 0], points[slot, at, 1], points[slot, at, 2], points[slot, at, 3] = x, y, radius, edge
 
 
-@_inline
+@inlined
 def _cut(points, waiting, depth, signs, table, line):
     """Split the polygon at ``depth`` of the stack by a line; the part above goes to depth + 1, the part below to depth + 2."""
     here, high, low = waiting[depth, 0], waiting[depth + 1, 0], waiting[depth + 2, 0]
@@ -158,7 +152,7 @@ def _cut(points, waiting, depth, signs, table, line):
     waiting[depth + 1, 2], waiting[depth + 2, 2] = nh, nl
 
 
-@_inline
+@inlined
 def _descend(polygons, waiting, depth, signs, table, states, cutting):
     """Carry the polygon on top of the stack through the lines that are left; parts above wait, where both are kept.
 
@@ -186,7 +180,7 @@ def _descend(polygons, waiting, depth, signs, table, states, cutting):
     return depth, alive, unsure
 
 
-@_inline
+@inlined
 def _write(polygons, slot, n, points, facets, at):
     """A finished polygon to the rows from ``at`` on."""
     for i in range(n):
@@ -195,7 +189,7 @@ def _write(polygons, slot, n, points, facets, at):
         facets[at + i] = np.int64(polygons[slot, i, 3])
 
 
-@_jit
+@compiled
 def subdivide_polygons(cells, lines, certified):
     """Cut polygon r by its lines, in order.
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
+
+from theodolite.maths.compiled import inner
 
 __all__ = ["FINE", "MORE_ROOM", "MORE_WORDS", "Polytopes", "assemble", "crossings", "signs"]
 
-#: Typed as Any: the checker knows no compiled call with unpacked arguments.
-_jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 #: What a cut reports when the slots are too small.
 FINE, MORE_WORDS, MORE_ROOM = 0, 1, 2
@@ -42,7 +41,7 @@ class Polytopes(NamedTuple):
     waiting: Any
 
 
-@_jit
+@inner
 def _popcount(word):
     word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -50,17 +49,17 @@ def _popcount(word):
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@_jit
+@inner
 def _has(masks, v, f):
     return (masks[v, f >> 6] >> np.uint64(f & 63)) & np.uint64(1)
 
 
-@_jit
+@inner
 def _set(masks, v, f):
     masks[v, f >> 6] |= np.uint64(1) << np.uint64(f & 63)
 
 
-@_jit
+@inner
 def signs(points, slot, n, table, line, values):
     """Signs at the vertices (0: undecided); returns (any negative, any positive, any undecided)."""
     d = points.shape[2] - 1
@@ -85,7 +84,7 @@ def signs(points, slot, n, table, line, values):
     return negative, positive, unsure
 
 
-@_jit
+@inner
 def _insert(work, have, table, line):
     """Add an equation to a reduced system [G | c | inverse | errors]; False when its normal depends on those before."""
     d = len(work) - 1
@@ -120,7 +119,7 @@ def _insert(work, have, table, line):
     return True
 
 
-@_jit
+@inner
 def _solve(masks, at, facets, table, line, work):
     """Solve for the point on a hyperplane and the facets of mask ``at``; its error radius, infinite where there is none."""
     d = len(work) - 1
@@ -143,7 +142,7 @@ def _solve(masks, at, facets, table, line, work):
     return radius
 
 
-@_jit
+@inner
 def _between(points, i, j, at, table, line):
     """The zero of a hyperplane's function on the segment from vertex i to vertex j, to row ``at``."""
     d = points.shape[1] - 1
@@ -156,7 +155,7 @@ def _between(points, i, j, at, table, line):
         points[at, k] = points[i, k] + t * (points[j, k] - points[i, k])
 
 
-@_jit
+@inner
 def _length(points, i, j):
     """Distance of two vertices, with their error."""
     d = points.shape[1] - 1
@@ -166,7 +165,7 @@ def _length(points, i, j):
     return max(points[i, d], points[j, d]) + reach
 
 
-@_jit
+@inner
 def _adjacent(masks, n, i, j, least):
     """Whether two of the first n vertices span an edge, which lies on at least so many facets."""
     words = masks.shape[1]
@@ -189,7 +188,7 @@ def _adjacent(masks, n, i, j, least):
     return True
 
 
-@_jit
+@inner
 def crossings(cells, depth, table, line, values, work):
     """Put the new vertices of a cut behind the polytope's own, with sign 0; returns how many there are then, −1: no room."""
     slot, n, nf = cells.waiting[depth, 0], cells.waiting[depth, 2], cells.waiting[depth, 3]
@@ -220,7 +219,7 @@ def crossings(cells, depth, table, line, values, work):
     return made
 
 
-@_jit
+@inner
 def assemble(cells, depth, to, side, line, values, place):
     """Put the part on one side of a cut to another place of the stack; False where its facets need more words.
 
@@ -267,7 +266,7 @@ def assemble(cells, depth, to, side, line, values, place):
     return True
 
 
-@_jit
+@inner
 def _redundant(masks, nv, nf, f):
     """Whether all vertices of facet f lie on another facet; of equal ones all but the first are."""
     for g in range(nf):
@@ -286,12 +285,12 @@ def _redundant(masks, nv, nf, f):
     return False
 
 
-@_jit
+@inner
 def _clear(masks, v, f):
     masks[v, f >> 6] &= ~(np.uint64(1) << np.uint64(f & 63))
 
 
-@_jit
+@inner
 def _prune(masks, nv, facets, nf):
     """Drop facets all of whose vertices lie on another facet: they only touch the polytope."""
     for f in range(nf):

@@ -9,11 +9,9 @@ certificates are wanted, send the whole parent back.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 
+from theodolite.maths.compiled import compiled, inner
 from theodolite.maths.cutters import (
     CUTTER,
     KEEP,
@@ -34,11 +32,8 @@ from theodolite.maths.polytopecuts import FINE, MORE_ROOM, MORE_WORDS, Polytopes
 
 __all__ = ["subdivide_polytopes"]
 
-#: Typed as Any: the checker knows no compiled call with unpacked arguments.
-_jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_jit
+@inner
 def _slots(count, room, dim, words):
     """So many slots with room for so many vertices and as many facets."""
     waiting = np.zeros((count, 4), np.int64)
@@ -49,7 +44,7 @@ def _slots(count, room, dim, words):
     )
 
 
-@_jit
+@inner
 def _wider(parts):
     """The same parts with another word to every mask."""
     rows, words = parts.masks.shape
@@ -60,7 +55,7 @@ def _wider(parts):
     return Parts(parts.points, masks, parts.facets, parts.spans, parts.bits)
 
 
-@_jit
+@inner
 def _load(cells, r, m, polytopes, table):
     """Parent r as the first polytope of the stack, its facets to the table behind its m lines."""
     old_points, starts, old_facets, _, facet_starts, old_masks = cells
@@ -79,7 +74,7 @@ def _load(cells, r, m, polytopes, table):
             table[k, m + f] = old_facets[facet_start + f, k]
 
 
-@_jit
+@inner
 def _choose(polytopes, table, states, values):
     """Which lines cut the first polytope of the stack; returns (how many, dropped, unsure)."""
     slot, n = polytopes.waiting[0, 0], polytopes.waiting[0, 2]
@@ -95,7 +90,7 @@ def _choose(polytopes, table, states, values):
     return cutting, dropped, unsure
 
 
-@_jit
+@inner
 def _descend(polytopes, depth, table, states, cutting, scratch):
     """Carry the polytope on top of the stack through the lines that are left; parts above wait, where both are kept.
 
@@ -130,7 +125,7 @@ def _descend(polytopes, depth, table, states, cutting, scratch):
     return depth, alive, unsure, FINE
 
 
-@_jit
+@inner
 def _write(polytopes, depth, parts, made, parent, states):
     """The polytope on top of the stack as part ``made``."""
     slot, n, nf = polytopes.waiting[depth, 0], polytopes.waiting[depth, 2], polytopes.waiting[depth, 3]
@@ -146,7 +141,7 @@ def _write(polytopes, depth, parts, made, parent, states):
     record(spans, bits, made, n, nf, parent, states)
 
 
-@_jit
+@compiled
 def subdivide_polytopes(cells, lines, certified):
     """Cut polytope r by its hyperplanes, in order.
 

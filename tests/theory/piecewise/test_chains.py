@@ -7,9 +7,11 @@ from torch import nn
 
 import theodolite as td
 from theodolite.theory.piecewise import enumeration
+from theodolite.theory.piecewise.chainerrors import chain_errors
 from theodolite.theory.piecewise.enumeration import Found, Task, advance, enumerate_cells
-from theodolite.theory.piecewise.errors import error_bounds
+from theodolite.theory.piecewise.errors import error_bounds, likely_errors
 from theodolite.theory.piecewise.lowering import lower
+from theodolite.theory.piecewise.program import Program
 
 
 def step_by_step(task):
@@ -73,7 +75,7 @@ def test_only_what_nothing_later_reads_is_carried():
         torch.manual_seed(0)
         model = Skips().double()
     task = task_of(model, 2)
-    assert task.program.relu_layers[1].tolist() == [2, 6]
+    assert [a.tolist() for a in task.program.relu_layers[1:]] == [[2, 6], [True]]
     assert by_pattern(Found.join(list(enumerate_cells(task)))).keys() == by_pattern(step_by_step(task)).keys()
 
 
@@ -84,4 +86,77 @@ def test_bounds_of_the_output_do_not_blur_the_switches(nets):
     task = task_of(model, 2)
     bounds = error_bounds(task.program, task.chart)
     assert bounds[len(task.program.steps)].max() > enumeration.COARSE
-    assert all(np.array_equal(task.errors[i], bounds[i]) for i in task.program.nonlinear)
+    assert all(np.allclose(task.errors[i], bounds[i], rtol=1e-14, atol=0) for i in task.program.nonlinear)
+
+
+def tents(times):
+    """Two layers in a row without a ReLU between them, again and again."""
+    inner, outer = nn.Linear(1, 2, dtype=torch.float64), nn.Linear(2, 1, dtype=torch.float64)
+    inner.weight.data, inner.bias.data = torch.tensor([[1.0], [1.0]]).double(), torch.tensor([0.0, -0.5]).double()
+    outer.weight.data, outer.bias.data = torch.tensor([[2.0, -4.0]]).double(), torch.zeros(1).double()
+    return nn.Sequential(*(inner, nn.ReLU(), outer) * times)
+
+
+@pytest.mark.parametrize(
+    ("make", "domain"),
+    [
+        (lambda nets: nets["he"]((2, 8, 8, 1), 0), td.box(-1, 2, dim=2)),
+        (lambda nets: nets["he"]((1, 9, 5, 7, 2), 1), td.box(-3, 2, dim=1)),
+        (lambda nets: tents(6), td.box(0, 1, dim=1)),
+        (lambda nets: nets["he"]((2, 40, 30, 30, 1), 0), td.polygon([[0.0, 0.0], [1.0, 0.2], [0.5, 1.0]])),
+        (lambda nets: nets["he"]((4, 30, 30, 1), 0), td.polyline(np.random.default_rng(0).normal(size=(3, 4)))),
+        (lambda nets: nets["he"]((5, 30, 20, 1), 0), td.slice2d(*np.random.default_rng(1).normal(size=(3, 5)))),
+        (lambda nets: nets["he"]((3, 40, 40, 40, 1), 0), td.box(-1, 1, dim=3)),
+    ],
+)
+def test_errors_in_compiled_code_are_those_of_the_program(nets, make, domain):
+    program = lower(make(nets), domain.input_shape)
+    for chart in domain.charts:
+        start = chart.vertices, chart.is_box, chart.start
+        bounds = error_bounds(program, chart)
+        likely = likely_errors(program, chart, bounds)
+        for coarse, expected in ((np.inf, bounds), (0.0, likely)):
+            found = chain_errors(program.relu_layers, start, chart.cell[0], coarse)
+            assert np.allclose(found, np.concatenate([expected[i] for i in program.nonlinear]), rtol=1e-13, atol=0)
+
+
+def test_layers_in_a_row_are_carried_like_any_other():
+    task = Task(lower(tents(5), (1,)), td.box(0, 1, dim=1).charts[0])
+    assert task.program.relu_layers[2].tolist() == [True, False] * 5
+    assert isinstance(task.begun, Found)
+    assert by_pattern(task.begun).keys() == by_pattern(step_by_step(task)).keys()
+    assert np.allclose(np.diff(task.begun.cells.points[:, 0].reshape(-1, 2), axis=1), 1 / 32, rtol=0, atol=1e-15)
+
+
+def test_the_chain_of_a_module_is_that_of_its_steps(nets):
+    """What a plain chain says of its layers, and what is found in the steps, are the same."""
+    for model in (nets["he"]((2, 5, 4, 1), 0), tents(3), nn.Sequential(*nets["he"]((2, 5, 4, 3), 0), nn.ReLU())):
+        program = lower(model, (model[0].in_features,))
+        given, found = program.relu_layers, Program(program.steps, program.input_shape, program.output_shape).relu_layers
+        assert all(np.array_equal(a, b) for a, b in zip(given, found, strict=True))
+
+
+@pytest.mark.parametrize("output", [0, -1, 1])
+def test_one_output_stays_in_compiled_code(nets, output):
+    model = nets["he"]((2, 9, 7, 3), 0)
+    task = Task(lower(model, (2,), output), td.box(-1, 1, dim=2).charts[0])
+    assert isinstance(task.begun, Found)
+    x = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = td.piecewise.regions(model, td.box(-1, 1, dim=2), output=output)
+    assert np.allclose(found(x.numpy())[:, 0], model(x).detach().numpy()[:, output], atol=1e-12)
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize("certify", ["none", "filtered"])
+def test_the_step_by_step_walk_takes_over_behind_any_layer(nets, monkeypatch, dim, certify):
+    """Also behind a layer without a ReLU, whose cells have maps of their own."""
+    first, wide, second, widest, last = (nets["he"](w, 1)[0] for w in ((dim, 6), (6, 9), (9, 6), (6, 9), (9, 1)))
+    model = nn.Sequential(first, nn.ReLU(), wide, second, nn.ReLU(), widest, last)
+    task = Task(lower(model, (dim,)), td.box(-1, 1, dim=dim).charts[0], certify)
+    expected, behind = by_pattern(step_by_step(task)), set()
+    for room in range(10, 2000, 10):
+        monkeypatch.setattr(enumeration, "SLICE", room)
+        begun = task.plain().begun
+        behind.add("all" if isinstance(begun, Found) else "layer" if begun.sides is None else "ReLU")
+        assert by_pattern(Found.join(list(enumerate_cells(task, begun)))).keys() == expected.keys()
+    assert behind == {"all", "layer", "ReLU"}

@@ -108,3 +108,40 @@ def test_inputs_of_any_float_type(tmp_path):
     model = td.piecewise.from_onnx(tmp_path / "net.onnx")
     assert model(torch.tensor([[1.0, 0.5]])).tolist() == [[0.25]]
     assert td.piecewise.regions(model, td.box(-1, 1, dim=2)).count == 2
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [(None, "no such file"), (b"not a network", "cannot be read"), (b"", "cannot be read"), ("folder", "a folder")],
+)
+def test_what_is_no_onnx_file_is_named(content, match, tmp_path):
+    path = tmp_path / "net.onnx"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(td.ArgumentError, match=f"path must name an ONNX file.*{match}"):
+        td.piecewise.from_onnx(path)
+
+
+@needs_onnx
+def test_a_truncated_file_is_no_network(tmp_path):
+    import onnx
+
+    onnx.save(small_graph(), str(tmp_path / "net.onnx"))
+    whole = (tmp_path / "net.onnx").read_bytes()
+    (tmp_path / "net.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(td.ArgumentError, match="cannot be read as one"):
+        td.piecewise.from_onnx(tmp_path / "net.onnx")
+    with pytest.raises(td.ArgumentError, match="got int"):
+        td.piecewise.from_onnx(3)
+
+
+@needs_onnx
+def test_only_three_layer_networks_are_written_and_only_where_there_is_a_folder(nets, tmp_path):
+    model = nets["int"]((2, 4, 1), 0)
+    with pytest.raises(td.ArgumentError, match="shallow must be what td.piecewise.to_shallow returns, got Sequential"):
+        td.piecewise.to_onnx(model, tmp_path / "net.onnx")
+    with pytest.raises(td.StoreError, match="folder that exists"):
+        td.piecewise.to_shallow(model, td.box(-1, 1, dim=2)).to_onnx(tmp_path / "missing" / "net.onnx")

@@ -262,3 +262,26 @@ def test_quantities_of_patterns():
     for quantity in (td.piecewise.visited_regions, td.piecewise.dead_fraction, td.piecewise.switching_fraction):
         assert torch.equal(quantity(patterns), torch.stack([quantity(p) for p in patterns]))
     assert td.piecewise.visited_regions(patterns.numpy())[0] == len(np.unique(patterns[0].numpy(), axis=0))
+
+
+def test_weights_that_are_no_parameters_are_read(nets):
+    """A layer whose weight was replaced by a plain tensor is traced; it is no plain chain any more."""
+    model = nets["int"]((2, 6, 1), 0)
+    expected = td.piecewise.regions(model, td.box(-1, 1, dim=2))
+    weight = model[0].weight.detach().clone()
+    del model[0].weight
+    model[0].weight = weight
+    found = td.piecewise.regions(model, td.box(-1, 1, dim=2))
+    assert found.count == expected.count
+    assert np.allclose(np.sort(found.volumes), np.sort(expected.volumes), rtol=0, atol=1e-12)
+
+
+def test_inputs_of_the_wrong_size_are_named(nets):
+    model = nets["int"]((5, 6, 1), 0)
+    for call in (
+        lambda: td.piecewise.local_region(model, [0.0, 0.0]),
+        lambda: td.piecewise.sample_regions(model, [[0.0, 0.0]]),
+        lambda: td.piecewise.regions(model, td.box(-1, 1, dim=2)),
+    ):
+        with pytest.raises(td.ArgumentError, match=r"inputs \(of the domain, x or points\) must have .* takes: 5, got 2"):
+            call()

@@ -255,3 +255,42 @@ def test_locate_on_boundaries(nets):
     assert np.allclose(found(corners), value(nets["int"]((2, 8, 8, 1), 1), corners), atol=1e-12)
     assert found.locate([5.0, 0.0]) == -1
     assert isinstance(found.locate([0.1, 0.0]), int)
+
+
+def test_domains_keep_numbers_of_their_own_and_need_no_corners():
+    """What the caller does with the arrays afterwards is of no concern; a box in 40 dimensions has no list of 2^40 corners."""
+    corners = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+    domain = td.polygon(corners)
+    corners *= 100
+    assert domain.volume == 2.0
+    big = td.box(-1.0, 2.0, dim=40)
+    assert big.bounds.tolist() == [[-1.0, 2.0]] * 40
+    assert big.contains(np.zeros((3, 40))).all()
+    assert not big.contains(np.full((1, 40), 3.0)).any()
+    model = torch.nn.Linear(40, 1).double()
+    found = td.piecewise.regions(model, big)
+    assert (found.count, found.pieces) == (1, 1)
+
+
+def test_moments_of_polygons():
+    """Volumes, centroids and second moments of polygons against sums over triangles, one after the other."""
+    from theodolite.maths.moments import cell_moments
+
+    rng = np.random.default_rng(3)
+    polygons = []
+    for n in (3, 4, 7):
+        angles = np.sort(rng.uniform(0, 2 * np.pi, n))
+        polygons.append(np.stack([np.cos(angles), np.sin(angles)], axis=1) @ rng.normal(size=(2, 2)) + rng.normal(size=2))
+    starts = np.cumsum([0, 3, 4, 7])
+    volume, centroid, second = cell_moments(np.concatenate(polygons), starts, np.zeros((14, 0), np.uint64))
+    for r, corners in enumerate(polygons):
+        parts = [np.stack([corners[0], corners[k], corners[k + 1]]) for k in range(1, len(corners) - 1)]
+        areas = np.array([abs(np.linalg.det(t[1:] - t[0])) / 2 for t in parts])
+        assert np.isclose(volume[r], areas.sum(), rtol=1e-13)
+        centre = sum(a * t.mean(axis=0) for a, t in zip(areas, parts, strict=True)) / areas.sum()
+        assert np.allclose(centroid[r], centre, rtol=0, atol=1e-13)
+        moment = np.zeros((2, 2))
+        for a, t in zip(areas, parts, strict=True):
+            u = t - centre
+            moment += a / 12 * (u.T @ u + np.outer(u.sum(axis=0), u.sum(axis=0)))
+        assert np.allclose(second[r], moment, rtol=0, atol=1e-12)

@@ -288,3 +288,14 @@ def test_rational_points_come_in_a_list(nets):
     shallow = td.piecewise.to_shallow(nets["int"]((2, 4, 1), 0), td.box(-1, 1, dim=2))
     with pytest.raises(td.ArgumentError, match=r"\(N, 2\)"):
         shallow.rational([0.5, 0.25])
+
+
+@pytest.mark.parametrize("name", ["to_shallow", "dead_neurons", "always_on_neurons"])
+def test_a_network_needs_a_domain_and_regions_have_one(nets, name):
+    model, call = nets["int"]((2, 4, 1), 0), getattr(td.piecewise, name)
+    with pytest.raises(td.ArgumentError, match="domain must be given with a network"):
+        call(model)
+    found = td.piecewise.regions(model, td.box(-1, 1, dim=2))
+    call(found), call(found, found.domain), call(model, None)
+    with pytest.raises(td.ArgumentError, match="domain must be left out with regions"):
+        call(found, td.box(-2, 2, dim=2))

@@ -9,21 +9,18 @@ across it, plus, between two candidates of a maximum, (1 + column of the other c
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from theodolite.theory.piecewise.domains import Chart
-
 if TYPE_CHECKING:
     from theodolite.maths.cutters import Cutters
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-__all__ = ["PAIR", "Cells", "Cut", "first_cell", "label_columns", "split_cells"]
+__all__ = ["PAIR", "Cells", "Cut", "label_columns", "split_cells"]
 
 #: Factor of the second column in a label.
 PAIR = 1 << 32
@@ -109,29 +106,6 @@ def label_columns(labels: Array) -> tuple[Array, Array]:
     """The pattern columns of labels: (first, second), −1 where there is none."""
     own = labels >= 0
     return np.where(own, labels % PAIR, -1), np.where(own, labels // PAIR - 1, -1)
-
-
-@functools.lru_cache(maxsize=16)
-def first_cell(chart: Chart) -> Cells:
-    """A domain's chart as a batch of one cell."""
-    corners = chart.corners
-    dim = chart.dim
-    size = np.abs(corners).max() if len(corners) else 0.0
-    points = np.concatenate([corners, np.zeros((len(corners), 1))], axis=1)
-    rows = chart.halfspaces
-    error = 4 * UNIT * (np.abs(rows[:, :-1]).sum(axis=1) * size + np.abs(rows[:, -1]))
-    facets = np.concatenate([rows, error[:, None]], axis=1)
-    labels = -1 - np.arange(len(rows))
-    masks = np.zeros((len(corners), 0), dtype=np.uint64)
-    if dim == 2 and chart.is_box:  # corners go (low, low), (high, low), (high, high), (low, high)
-        order = np.array([2, 1, 3, 0])
-        facets, labels = facets[order], labels[order]
-    if dim >= 3:
-        grid = np.stack(np.meshgrid(*[[0, 1]] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
-        bits = (np.uint64(1) << (2 * np.arange(dim) + grid).astype(np.uint64)).sum(axis=1, dtype=np.uint64)
-        masks = bits[:, None]
-    ends = np.array([0, len(corners)])
-    return Cells(points, ends, facets, labels.astype(np.int64), np.array([0, len(rows)]), masks)
 
 
 @dataclass(frozen=True, eq=False)

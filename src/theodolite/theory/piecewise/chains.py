@@ -1,8 +1,8 @@
-"""A plain chain of dense ReLU layers on a small job: layer after layer in one compiled call.
+"""A plain chain of dense ReLU layers on a small job: layer after layer, and the layer of outputs, in one compiled call.
 
-The steps are those of `theodolite.theory.piecewise.enumeration`, which takes them one by one from Python, for any program: the maps
-of a layer, the cut by its switches, the maps behind it. Here a layer costs no more than its work, which is what counts for a few
-hundred regions. What does not fit, or has an undecided sign to be decided exactly, is left to the enumeration.
+The steps are those of `theodolite.theory.piecewise.enumeration`, which takes them one by one from Python, for any program: the error
+bounds, the maps of a layer, the cut by its switches, the maps behind it. Here a layer costs no more than its work, which is what
+counts for a few hundred regions. What does not fit, or has an undecided sign to be decided exactly, is left to the enumeration.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -10,39 +10,22 @@ hundred regions. What does not fit, or has an undecided sign to be decided exact
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import numba
 import numpy as np
 from numba.extending import overload
 
-from theodolite.maths.affinemaps import masked_gather
+from theodolite.maths.affinemaps import masked_gather, masked_product
+from theodolite.maths.compiled import compiled, inner
 from theodolite.maths.cutters import Cutters
 from theodolite.maths.intervals import subdivide_intervals
 from theodolite.maths.polygons import subdivide_polygons
+from theodolite.theory.piecewise.chainerrors import chain_errors
+from theodolite.theory.piecewise.firstcell import first_cell
 
-__all__ = ["Layers", "carry"]
-
-#: Typed as Any: the checker knows no compiled call with unpacked arguments.
-_jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
-
-
-class Layers(NamedTuple):
-    """Hidden layers n_0 → n_1 → … → n_L, v ↦ relu(W_l v + b_l).
-
-    Attributes:
-        parameters: W_1, b_1, W_2, b_2, … one after the other.
-        sizes: (L + 1,): n_0, …, n_L.
-        errors: (n_1 + … + n_L,): bounds on the errors of the pre-activations.
-    """
-
-    parameters: Any
-    sizes: Any
-    errors: Any
+__all__ = ["carry"]
 
 
-@_jit
-def _pre_activations(values, parameters, size):
+@inner
+def _affine(values, parameters, size):
     """Maps (R, d + 1, n) through W v + b with m rows, which stand in ``parameters``: (R, d + 1, m)."""
     count, rows, n = values.shape
     weight, bias = parameters[: size * n].reshape(size, n), parameters[size * n :]
@@ -53,7 +36,7 @@ def _pre_activations(values, parameters, size):
     return out
 
 
-@_jit
+@inner
 def _packed(bits, parents, sides):
     """Packed patterns of the parents' layers, and behind them the sides, on bytes of their own."""
     before, m = bits.shape[1], sides.shape[1]
@@ -79,39 +62,58 @@ def _subdivide_by_shape(shape, cells, lines, certified):
     return lambda shape, cells, lines, certified: subdivide_polygons(cells, lines, certified)
 
 
-@_jit
-def carry(shape, cells, start, layers, certified, limits):
-    """Cut an interval or a polygon by one layer after the other.
+@inner
+def _outputs(parameters, pre, parents, sides):
+    """Maps of the outputs (R, d + 1, m) from the last layer's W and b."""
+    n = pre.shape[2]
+    m = len(parameters) // (n + 1)
+    weight, bias = parameters[: m * n].reshape(m, n), parameters[m * n :]
+    maps = masked_product(pre, parents, sides, weight)
+    for r in range(len(maps)):
+        for j in range(m):
+            maps[r, maps.shape[1] - 1, j] += bias[j]
+    return maps
+
+
+@compiled
+def carry(shape, chart, layers, coarse, limits):
+    """Cut an interval, a box or a polygon by one layer after the other.
 
     Args:
         shape: d numbers, for d = 1 or 2.
-        cells: one cell, (points, starts, facets, labels, facet_starts, masks).
-        start: (1, d + 1, n_0): the input as an affine map.
-        layers: `Layers`.
-        certified: stop before a layer that leaves a sign undecided.
-        limits: most numbers in the maps of a layer's cells; most neurons of a layer.
+        chart: (vertices, is_box, start), as `theodolite.theory.piecewise.domains.Chart` has them.
+        layers: as `theodolite.theory.piecewise.program.Program.relu_layers` has them.
+        coarse: for `chain_errors`; infinite for certificates, which stop before a layer that leaves a sign undecided.
+        limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts; most outputs.
 
     Returns:
-        How many layers were cut; the parts, likewise; maps of the parents before the last of these layers (P, d + 1, n); the parents
-        (R,), rows of these; the sides of the last layer (R, n); packed patterns (R, bytes).
+        How many layers were done; whether they are all; the parts, (points, starts, facets, labels, facet_starts, masks); the maps
+        of the outputs, or of the parents behind the last of these layers, before its ReLU, (P, d + 1, n); the parents (R,), rows of
+        these; the sides of the last layer (R, n); packed patterns (R, bytes).
     """
-    room, widest = limits
-    parameters, sizes, errors = layers
+    (vertices, is_box, start), (parameters, sizes, relus), (room, neurons, outputs) = chart, layers, limits
+    hidden = len(relus) if relus[-1] else len(relus) - 1
+    cells = first_cell(vertices, is_box)
+    errors = chain_errors(layers, chart, cells[0], coarse)
     values, pre, done, at, column = start, start, np.int64(0), np.int64(0), np.int64(0)
     parents, sides, bits = np.zeros(1, np.int64), np.empty((1, 0), np.uint8), np.empty((1, 0), np.uint8)
-    while done < len(sizes) - 1 and sizes[done + 1] <= widest:
+    while done < hidden and (sizes[done + 1] <= neurons or not relus[done]):
         n, m = sizes[done], sizes[done + 1]
         if done:
             if len(parents) * values.shape[1] * n > room:
                 break
             values = masked_gather(pre, parents, sides)
-        maps = _pre_activations(values, parameters[at : at + m * (n + 1)], m)
-        labels, both = column + np.arange(m), np.zeros(m, np.int8)
-        lines = Cutters(maps, np.arange(len(maps)), np.int64(0), errors[column : column + m], labels, both)
-        parts, owners, above, undecided = _subdivide(shape, cells, lines, certified)
-        if undecided.any():
-            break
-        bits = _packed(bits, owners, above)
-        cells, pre, parents, sides = parts, maps, owners, above
-        done, at, column = done + 1, at + m * (n + 1), column + m
-    return done, cells, pre, parents, sides, bits
+        maps = _affine(values, parameters[at : at + m * (n + 1)], m)
+        owners, above = np.arange(len(maps)), np.ones((len(maps), m), np.uint8)
+        if relus[done]:
+            labels, both = column + np.arange(m), np.zeros(m, np.int8)
+            lines = Cutters(maps, owners, np.int64(0), errors[column : column + m], labels, both)
+            parts, owners, above, undecided = _subdivide(shape, cells, lines, coarse == np.inf)
+            if undecided.any():
+                break
+            bits, cells, column = _packed(bits, owners, above), parts, column + m
+        pre, parents, sides = maps, owners, above
+        done, at = done + 1, at + m * (n + 1)
+    if done == hidden < len(relus) and sizes[-1] <= outputs:
+        done, pre = done + 1, _outputs(parameters[at:], pre, parents, sides)
+    return done, done == len(relus) > hidden, cells, pre, parents, sides, bits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import Any, Literal
 
@@ -22,9 +23,28 @@ from theodolite.theory.piecewise.shallow import Shallow
 __all__ = ["MergedRegions", "Simplified", "always_on_neurons", "dead_neurons", "merge_regions", "simplify", "to_shallow"]
 
 
+class _Left(Enum):
+    """What stands for a domain that was left out; None is all of ℝᵈ."""
+
+    OUT = "left out"
+
+
+def _regions_of(model: nn.Module | Regions, domain: Domain | _Left | None, certify: Certify = "none") -> Regions:
+    """The regions of a network on the domain that it needs, or given regions as they are."""
+    if isinstance(model, Regions):
+        if domain is _Left.OUT or domain is model.domain:
+            return model
+        raise ArgumentError(
+            f"domain must be left out with regions, which have one of their own ({model.domain!r}), got {domain!r}"
+        )
+    if domain is _Left.OUT:
+        raise ArgumentError("domain must be given with a network, e.g. td.box(-1, 1, dim=2), or None for all of ℝᵈ; got none")
+    return regions(model, domain, certify=certify)
+
+
 def to_shallow(
     model: nn.Module | Regions,
-    domain: Domain | None = None,
+    domain: Domain | _Left | None = _Left.OUT,
     *,
     mode: Literal["exact", "paper", "finite"] = "exact",
     certify: Certify = "none",
@@ -48,7 +68,7 @@ def to_shallow(
 
     Args:
         model: a network, or its `Regions`.
-        domain: where, as for `regions`. Needed with a network; the shallow network takes the domain's coordinates.
+        domain: where, as for `regions` (None is all of ℝᵈ); left out with `Regions`. The shallow network takes its coordinates.
         mode: see above.
         certify: as for `regions`; other than ``none``, the partition and equality at all vertices are then proved over ℚ.
 
@@ -56,6 +76,7 @@ def to_shallow(
         `Shallow`, with ``certificate`` None for ``certify="none"``.
 
     Raises:
+        ArgumentError: a network without a domain, or regions with another one.
         UnsupportedError: mode ``finite`` on an unbounded domain, or what `regions` refuses.
 
     Reference: villani2023.
@@ -72,7 +93,7 @@ def to_shallow(
     """
     if mode not in ("exact", "paper", "finite"):
         raise ArgumentError(f"mode must be 'exact', 'paper' or 'finite', got {mode!r}")
-    found = model if isinstance(model, Regions) else regions(model, domain, certify=certify)
+    found = _regions_of(model, domain, certify)
     found._need_all("a shallow network")
     if mode == "finite" and found.domain is None:
         raise UnsupportedError("mode='finite' needs a bounded domain, on which the margin M bounds the network; use mode='exact'")
@@ -151,19 +172,30 @@ def merge_regions(found: Regions) -> MergedRegions:
     return MergedRegions(found, connected_components(graph, directed=False)[1].astype(int))
 
 
-def dead_neurons(model: nn.Module | Regions, domain: Domain | None = None) -> Array:
+def dead_neurons(model: nn.Module | Regions, domain: Domain | _Left | None = _Left.OUT) -> Array:
     """Pattern columns (neurons) that are off on the whole domain, exactly: nowhere in it is their pre-activation positive.
 
     Args:
         model: a network, or its `Regions`.
-        domain: where, as for `regions`.
+        domain: where, as for `regions` (None is all of ℝᵈ); left out with `Regions`.
+
+    Raises:
+        ArgumentError: a network without a domain, or regions with another one.
     """
-    return (model if isinstance(model, Regions) else regions(model, domain)).dead
+    return _regions_of(model, domain).dead
 
 
-def always_on_neurons(model: nn.Module | Regions, domain: Domain | None = None) -> Array:
-    """Pattern columns (neurons) that are on in all regions of the domain: they act as linear units there."""
-    return (model if isinstance(model, Regions) else regions(model, domain)).always_on
+def always_on_neurons(model: nn.Module | Regions, domain: Domain | _Left | None = _Left.OUT) -> Array:
+    """Pattern columns (neurons) that are on in all regions of the domain: they act as linear units there.
+
+    Args:
+        model: a network, or its `Regions`.
+        domain: where, as for `regions` (None is all of ℝᵈ); left out with `Regions`.
+
+    Raises:
+        ArgumentError: a network without a domain, or regions with another one.
+    """
+    return _regions_of(model, domain).always_on
 
 
 class Simplified(nn.Sequential):

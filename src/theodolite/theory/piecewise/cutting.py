@@ -28,10 +28,15 @@ R = TypeVar("R")
 
 def cut_regions(program: Program, domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
     """All regions, in memory; at most ``limit`` of them."""
+    tasks = [Task(program, chart, certify) for chart in domain.charts]
+    if executor is None and limit is None and len(tasks) == 1:
+        begun = tasks[0].begun
+        if isinstance(begun, Found):  # small jobs: nothing to join, to show or to stop
+            return as_regions(program, domain, certify, begun, np.zeros(len(begun.bits), dtype=np.int64), True)
     batches: list[Found] = []
     charts: list[Array] = []
     total, complete = 0, True
-    for k, found in progress(_batches(program, domain, certify, executor), "cutting regions"):
+    for k, found in progress(_batches(tasks, executor), "cutting regions"):
         batches.append(found)
         charts.append(np.full(len(found.bits), k))
         total += len(found.bits)
@@ -53,9 +58,8 @@ def as_regions(program: Program, domain: Domain, certify: str, found: Found, cha
     return Regions(program, domain, found.cells, charts, found.bits, np.array(found.maps), witnesses, complete, certify)
 
 
-def _batches(program: Program, domain: Domain, certify: str, executor: Executor | None) -> Iterator[tuple[int, Found]]:
-    for k, chart in enumerate(domain.charts):
-        task = Task(program, chart, certify)
+def _batches(tasks: list[Task], executor: Executor | None) -> Iterator[tuple[int, Found]]:
+    for k, task in enumerate(tasks):
         if executor is None:
             for found in enumerate_cells(task):
                 yield k, found

@@ -7,6 +7,7 @@ Only a polyline has more than one chart.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,44 +29,58 @@ class Chart:
     """A convex piece of a domain.
 
     Attributes:
-        embedding: E, (D, d).
-        origin: o, (D,).
-        halfspaces: (F, d + 1): rows (a, c) with a·t + c ≥ 0 inside.
+        start: the input as an affine map of t, (1, d + 1, D), C-contiguous: d rows of slopes, then the constant.
         vertices: (k, d); counter-clockwise for d = 2; a box keeps only its two extreme corners, see ``is_box``.
         is_box: whether the piece is the box between ``vertices[0]`` and ``vertices[1]``.
     """
 
-    embedding: Array
-    origin: Array
-    halfspaces: Array
+    start: Array
     vertices: Array
     is_box: bool
 
     @property
     def dim(self) -> int:
         """d."""
-        return self.halfspaces.shape[1] - 1
+        return self.vertices.shape[1]
+
+    @property
+    def embedding(self) -> Array:
+        """E, (D, d)."""
+        return self.start[0, :-1].T
+
+    @property
+    def origin(self) -> Array:
+        """o, (D,)."""
+        return self.start[0, -1]
 
     @cached_property
-    def start(self) -> Array:
-        """The input as an affine map of t, (1, d + 1, D), C-contiguous."""
-        return np.ascontiguousarray(np.concatenate([self.embedding.T, self.origin[None, :]])[None])
+    def halfspaces(self) -> Array:
+        """(F, d + 1): rows (a, c) with a·t + c ≥ 0 inside."""
+        from theodolite.theory.piecewise.firstcell import facet_rows
+
+        return facet_rows(self.vertices, self.is_box)
+
+    @property
+    def reach(self) -> Array:
+        """Bounds of |t_i|, (d,)."""
+        return np.abs(self.vertices).max(axis=0)
 
     @cached_property
     def magnitudes(self) -> Array:
         """Bounds of |x_i| from the map's absolute values, (D,)."""
-        size = np.append(np.abs(self.corners).max(axis=0), 1.0)  # |t_i| ≤ size_i, constant last
-        return np.asarray(size @ np.abs(self.start[0]))
+        return np.asarray(np.append(self.reach, 1.0) @ np.abs(self.start[0]))
 
     @cached_property
+    def cell(self) -> tuple[Array, ...]:
+        """The arrays of a batch of one cell, see `theodolite.theory.piecewise.cells.Cells`."""
+        from theodolite.theory.piecewise.firstcell import first_cell
+
+        return first_cell(self.vertices, self.is_box)
+
+    @property
     def corners(self) -> Array:
-        """All vertices, (k, d); counter-clockwise for d = 2, in binary order for d ≥ 3."""
-        if not self.is_box or self.dim == 1:
-            return self.vertices
-        if self.dim == 2:
-            (a, b), (c, d) = self.vertices
-            return np.array([[a, b], [c, b], [c, d], [a, d]])
-        return np.stack(np.meshgrid(*self.vertices.T, indexing="ij"), axis=-1).reshape(-1, self.dim)
+        """All vertices, (k, d); counter-clockwise for d = 2, in binary order else."""
+        return self.cell[0][:, :-1]
 
     def contains(self, points: Array, slack: float = 0.0) -> Array:
         """Which of ``points`` (N, d) lie in the closed piece, (N,)."""
@@ -95,7 +110,7 @@ class Domain:
     @property
     def input_size(self) -> int:
         """Number of coordinates of the input space."""
-        return len(self.charts[0].origin)
+        return self.charts[0].start.shape[2]
 
     @property
     def volume(self) -> float:
@@ -105,8 +120,8 @@ class Domain:
     @property
     def bounds(self) -> Array:
         """The least box of the input space that holds the domain, (D, 2): a pair (low, high) per coordinate."""
-        corners = np.concatenate([chart.corners @ chart.embedding.T + chart.origin for chart in self.charts])
-        return np.stack([corners.min(axis=0), corners.max(axis=0)], axis=1)
+        pairs = np.array([_bounds(chart) for chart in self.charts])
+        return np.stack([pairs[:, 0].min(axis=0), pairs[:, 1].max(axis=0)], axis=1)
 
     def to_input(self, points: Any) -> Array:
         """Points of the domain, (..., d), as inputs, (..., D)."""
@@ -137,6 +152,15 @@ class Domain:
         return f"{self.kind} (d = {self.dim}, input shape {self.input_shape})"
 
 
+def _bounds(chart: Chart) -> tuple[Array, Array]:
+    """The least and the largest input, coordinate by coordinate, without the 2^d corners of a box."""
+    if not chart.is_box:
+        inputs = chart.vertices @ chart.embedding.T + chart.origin
+        return inputs.min(axis=0), inputs.max(axis=0)
+    first, second = chart.vertices[:, :, None] * chart.start[0, :-1]  # (d, D) each
+    return np.minimum(first, second).sum(axis=0) + chart.origin, np.maximum(first, second).sum(axis=0) + chart.origin
+
+
 def _volume(chart: Chart) -> float:
     if chart.is_box:
         return float(np.prod(chart.vertices[1] - chart.vertices[0]))
@@ -145,12 +169,38 @@ def _volume(chart: Chart) -> float:
 
 
 def _numbers(value: Any, name: str, **rules: Any) -> Array:
-    """Numbers of any type as a float64 array, checked; coordinates may well be integers."""
-    if hasattr(value, "detach"):
+    """Numbers of any type as a float64 array of their own, checked; coordinates may well be integers.
+
+    Args:
+        value: the numbers.
+        name: of the argument.
+        rules: ``ndim`` or ``at_least``, as for `as_float64`, which says what is wrong with what is not plainly right.
+    """
+    array = _plain(value)
+    if array is not None and rules.get("at_least", 0) <= array.ndim == rules.get("ndim", array.ndim):
+        return array
+    if hasattr(value, "detach") and not value.is_complex():
         value = value.detach().cpu().double()
     elif isinstance(value, np.ndarray) and value.dtype.kind in "biu":
         value = value.astype(np.float64)
-    return as_float64(value, name, **rules).numpy()
+    return as_float64(value, name, **rules).numpy().copy()
+
+
+def _plain(value: Any) -> Array | None:
+    """Finite numbers in a list, an array or a tensor as a float64 array of their own; None for anything else."""
+    if hasattr(value, "detach"):
+        if not value.is_floating_point():
+            return None
+        value = value.detach().double().numpy(force=True)
+    elif isinstance(value, (list, tuple)):
+        try:
+            value = np.array(value)
+        except (TypeError, ValueError, RuntimeError):
+            return None
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.dtype.itemsize > 8:
+        return None
+    array = value.astype(np.float64, order="C")
+    return array if math.isfinite(np.vdot(array, array)) else None
 
 
 def _vector(value: Any, name: str) -> tuple[Array, tuple[int, ...]]:
@@ -158,13 +208,14 @@ def _vector(value: Any, name: str) -> tuple[Array, tuple[int, ...]]:
     return array.reshape(-1), array.shape
 
 
-def _box_chart(low: Array, high: Array, embedding: Array, origin: Array) -> Chart:
-    dim = len(low)
-    halfspaces = np.zeros((2 * dim, dim + 1))
-    for k in range(dim):
-        halfspaces[2 * k, [k, dim]] = 1.0, -low[k]
-        halfspaces[2 * k + 1, [k, dim]] = -1.0, high[k]
-    return Chart(embedding, origin, halfspaces, np.stack([low, high]), is_box=True)
+def _cube(low: float, high: float, dim: int) -> Domain:
+    """The commonest box, of numbers that need no conversion."""
+    return Domain("box", (Chart(_identity(dim), np.array([[low] * dim, [high] * dim], dtype=np.float64), True),), (dim,))
+
+
+def _identity(size: int) -> Array:
+    """The input itself as a chart's map."""
+    return np.eye(size + 1, size)[None]
 
 
 def box(low: Any, high: Any, dim: int | None = None) -> Domain:
@@ -184,6 +235,8 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
         >>> box([0, 0, 0], [1, 2, 3]).volume
         6.0
     """
+    if type(dim) is int and dim > 0 and {type(low), type(high)} <= {int, float} and -math.inf < low < high < math.inf:
+        return _cube(low, high, dim)
     lows, highs = _numbers(low, "low"), _numbers(high, "high")
     scalar = not lows.ndim and not highs.ndim
     if scalar and dim is None:
@@ -192,14 +245,16 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
     if lows.shape != highs.shape and lows.ndim and highs.ndim:
         raise ArgumentError(f"low and high must have one shape, or be numbers, got shapes {lows.shape} and {highs.shape}")
     shape = (dim,) if scalar and dim is not None else lows.shape or highs.shape
-    lower, upper = (np.broadcast_to(v, shape).reshape(-1).copy() for v in (lows, highs))
-    if dim is not None and len(lower) != dim:
-        raise ArgumentError(f"dim must agree with low and high, got dim={dim} for {len(lower)} coordinates")
-    if not (lower < upper).all():
-        k = int(np.argmin(lower < upper))
-        raise ArgumentError(f"low must be below high in every coordinate, got [{lower[k]:g}, {upper[k]:g}] in coordinate {k}")
-    size = len(lower)
-    return Domain("box", (_box_chart(lower, upper, np.eye(size), np.zeros(size)),), shape)
+    size = math.prod(shape)
+    if dim is not None and size != dim:
+        raise ArgumentError(f"dim must agree with low and high, got dim={dim} for {size} coordinates")
+    ends = np.empty((2, size))
+    ends[0], ends[1] = lows.reshape(-1), highs.reshape(-1)
+    inside = ends[0] < ends[1]
+    if not inside.all():
+        k = int(inside.argmin())
+        raise ArgumentError(f"low must be below high in every coordinate, got [{ends[0, k]:g}, {ends[1, k]:g}] in coordinate {k}")
+    return Domain("box", (Chart(_identity(size), ends, True),), shape)
 
 
 def segment(a: Any, b: Any) -> Domain:
@@ -244,10 +299,12 @@ def _polyline(points: list[Any], kind: str) -> Domain:
         raise ArgumentError(f"the inputs of a {kind} must have one shape, got {sorted(shapes)}")
     charts = []
     for k, ((p, _), (q, _)) in enumerate(itertools.pairwise(vectors)):
-        if np.array_equal(p, q):
+        start = np.empty((1, 2, len(p)))
+        step = np.subtract(q, p, out=start[0, 0])
+        if not step.any():
             raise ArgumentError(f"consecutive inputs of a {kind} must differ, got the same input at positions {k} and {k + 1}")
-        step = q - p
-        charts.append(_box_chart(np.array([float(k)]), np.array([k + 1.0]), step[:, None], p - k * step))
+        start[0, 1] = p - k * step
+        charts.append(Chart(start, np.array([[k], [k + 1.0]]), True))
     return Domain(kind, tuple(charts), shapes.pop())
 
 
@@ -276,8 +333,8 @@ def slice2d(origin: Any, u: Any, v: Any, extent: float = 1.0) -> Domain:
         raise ArgumentError(f"extent must be positive and finite, got {extent!r}")
     if len(o) < 2 or np.linalg.matrix_rank(np.stack([first, second])) < 2:
         raise ArgumentError("u and v must be linearly independent; they span no plane")
-    side = np.full(2, float(extent))
-    return Domain("slice2d", (_box_chart(-side, side, np.stack([first, second], axis=1), o),), shape)
+    square = float(extent) * np.array([[-1.0, -1.0], [1.0, 1.0]])
+    return Domain("slice2d", (Chart(np.array([[first, second, o]]), square, True),), shape)
 
 
 def polygon(vertices: Any) -> Domain:
@@ -307,7 +364,4 @@ def polygon(vertices: Any) -> Domain:
     angles = np.arctan2(turns, (edges * after).sum(axis=1))
     if not (turns > 0).all() or angles.sum() > 2 * np.pi + 1e-6:
         raise ArgumentError("vertices must go once around a strictly convex polygon; split a non-convex one into convex pieces")
-    normals = np.stack([-edges[:, 1], edges[:, 0]], axis=1)
-    halfspaces = np.concatenate([normals, -(normals * corners).sum(axis=1, keepdims=True)], axis=1)
-    chart = Chart(np.eye(2), np.zeros(2), halfspaces, corners, is_box=False)
-    return Domain("polygon", (chart,), (2,))
+    return Domain("polygon", (Chart(_identity(2), np.ascontiguousarray(corners), False),), (2,))

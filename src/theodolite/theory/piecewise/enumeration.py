@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from theodolite.theory.piecewise.cells import PAIR, Cells, Cut, first_cell, split_cells
+from theodolite.theory.piecewise.cells import PAIR, Cells, Cut, split_cells
 from theodolite.theory.piecewise.domains import Chart
 from theodolite.theory.piecewise.errors import error_bounds, likely_errors
 from theodolite.theory.piecewise.exactcells import ExactChart, float_cells
@@ -28,6 +28,9 @@ SLICE = 1 << 16
 
 #: Fewest switches that cut at a time, and cells that are cut at a time by the later blocks of a layer.
 BLOCK, BATCH = 128, 2048
+
+#: Most neurons of a layer that cut intervals in one go, whose zeros are put in order one by one.
+LINES = 1024
 
 #: Above this, bounds on errors in the worst case blur the picture: they grow like the product of all |W|, the errors do not.
 COARSE = 1e-12
@@ -53,9 +56,17 @@ class Task:
     @cached_property
     def errors(self) -> dict[int, Array]:
         """Error bounds of the switches, by step; likely errors where nothing is certified and the bounds are useless."""
-        bounds = error_bounds(self.program, self.chart)
-        if self.certify == "none" and any(bounds[i].max(initial=0.0) > COARSE for i in self.program.nonlinear):
-            return likely_errors(self.program, self.chart, bounds)
+        program, chart, certain = self.program, self.chart, self.certify != "none"
+        layers = program.relu_layers
+        if 0 < layers[1][1:][layers[2]].sum() == program.switches:
+            from theodolite.theory.piecewise.chainerrors import chain_errors
+
+            start = chart.vertices, chart.is_box, chart.start
+            found = chain_errors(layers, start, chart.cell[0], np.inf if certain else COARSE)
+            return {i: found[low:high] for i, (low, high) in program.columns.items()}
+        bounds = error_bounds(program, chart)
+        if not certain and any(bounds[i].max(initial=0.0) > COARSE for i in program.nonlinear):
+            return likely_errors(program, chart, bounds)
         return bounds
 
     @cached_property
@@ -67,10 +78,33 @@ class Task:
         """The same without what has been worked out here, for sending it elsewhere."""
         return Task(self.program, self.chart, self.certify)
 
+    @cached_property
+    def begun(self) -> Frame | Found:
+        """The frame to begin with, or what compiled code makes of it in one go: for chains of ReLU layers, up to one slice."""
+        layers, chart = self.program.relu_layers, self.chart
+        relus = layers[2].tolist()
+        if True not in relus or chart.dim > 2 or self.certify == "exact":
+            return self.first()
+        from theodolite.theory.piecewise.chains import carry
+
+        start = chart.vertices, chart.is_box, chart.start
+        limits = SLICE, BLOCK if chart.dim > 1 else LINES, NARROW
+        coarse = COARSE if self.certify == "none" else np.inf
+        done, finished, parts, maps, parents, sides, bits = carry((0,) * chart.dim, start, layers, coarse, limits)
+        if not done:
+            return self.first()
+        cells = Cells(*parts)
+        if finished:
+            return Found(cells, bits, maps)
+        step = done + sum(relus[:done])
+        if relus[done - 1]:
+            return Frame(step, cells, {step - 1: maps}, bits, parents, sides)
+        return Frame(step, cells, {step: maps}, bits, parents, None)
+
     def first(self) -> Frame:
         """The frame to begin with."""
         empty = np.zeros((1, 0), dtype=np.uint8)
-        return Frame(0, first_cell(self.chart), {0: self.chart.start}, empty, np.zeros(1, dtype=np.int64), None)
+        return Frame(0, Cells(*self.chart.cell), {0: self.chart.start}, empty, np.zeros(1, dtype=np.int64), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +120,7 @@ class Frame:
         values: value index → maps of the parents (P, d + 1, n).
         bits: (R, bytes): packed patterns of the switches so far.
         parents: (R,): rows of ``values``.
-        sides: (R, m): states of the switches of step ``step − 1``; None at the very beginning.
+        sides: (R, m): states of the switches of step ``step − 1``; None where that step, if any, has none.
         column: how many switches of step ``step`` itself have cut already; if any, ``sides`` holds their states and ``values`` the
             maps before that step.
     """
@@ -161,33 +195,18 @@ def unpack_patterns(program: Program, bits: Array, stop: int | None = None) -> A
     return np.concatenate(parts, axis=1) if parts else np.zeros((len(bits), 0), dtype=np.uint8)
 
 
-def enumerate_cells(task: Task, frame: Frame | None = None) -> Iterator[Found]:
+def enumerate_cells(task: Task, frame: Frame | Found | None = None) -> Iterator[Found]:
     """All finished cells below ``frame``, batch by batch."""
-    stack = [frame] if frame else list(reversed(list(_carried(task).slices())))
-    while stack:
-        after = advance(task, stack.pop())
+    after: Frame | Found = task.begun if frame is None else frame
+    stack: list[Frame] = []
+    while True:
         if isinstance(after, Found):
             yield after
         else:
             stack.extend(reversed(list(after.slices())))
-
-
-def _carried(task: Task) -> Frame:
-    """The frame to begin with, or what compiled code makes of it in one go: for chains of ReLU layers, up to one slice."""
-    first, layers = task.first(), task.program.relu_layers
-    if len(layers[1]) < 2 or task.chart.dim > 2 or task.certify == "exact":
-        return first
-    from theodolite.theory.piecewise import chains
-
-    errors = np.concatenate([task.errors[2 * i + 1] for i in range(len(layers[1]) - 1)])
-    c = first.cells
-    arrays = (c.points, c.starts, c.facets, c.labels, c.facet_starts, c.masks)
-    shape, certified = (0,) * task.chart.dim, task.certify != "none"
-    done, parts, *state = chains.carry(shape, arrays, task.chart.start, chains.Layers(*layers, errors), certified, (SLICE, BLOCK))
-    if not done:
-        return first
-    maps, parents, sides, bits = state
-    return Frame(2 * done, Cells(*parts), {2 * done - 1: maps}, bits, parents, sides)
+        if not stack:
+            return
+        after = advance(task, stack.pop())
 
 
 def advance(task: Task, frame: Frame) -> Frame | Found:
@@ -245,7 +264,7 @@ def _through_switches(program: Program, frame: Frame) -> tuple[dict[int, Array],
     from theodolite.maths.affinemaps import masked_gather, masked_product
 
     if frame.sides is None:
-        return dict(frame.values), frame.step
+        return {k: v[frame.parents] for k, v in frame.values.items()}, frame.step
     index = frame.step - 1
     step = program.steps[index]
     assert not isinstance(step, Affine)

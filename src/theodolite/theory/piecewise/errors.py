@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from theodolite.theory.piecewise.cells import UNIT
 from theodolite.theory.piecewise.domains import Chart
 from theodolite.theory.piecewise.program import Affine, Array, Program, Switching
 
-__all__ = ["error_bounds", "likely_errors"]
+__all__ = ["error_bounds", "likely_errors", "rounding_bound"]
 
 #: Standard errors that a likely error stands for.
 SAFETY = 64.0
+
+
+def rounding_bound(roundings: int, dim: int, magnitude: Any) -> Any:
+    """A bound on the error of an affine function of ``dim`` coordinates at a point.
+
+    Args:
+        roundings: of the products and sums that made its coefficients.
+        dim: d.
+        magnitude: the same chain of products and sums on absolute values.
+    """
+    return 2 * UNIT * (roundings + dim + 4) * magnitude
 
 
 def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:
@@ -34,11 +47,11 @@ def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:
             magnitude = step.row_magnitudes(source)
         else:  # a difference of two candidates
             magnitude = 2 * np.repeat(step.magnitudes(source), step.groups.shape[1])
-        bounds[i] = 2 * UNIT * (count + chart.dim + 4) * magnitude
+        bounds[i] = rounding_bound(count, chart.dim, magnitude)
         values[i + 1] = step.magnitudes(source)
         roundings[i + 1] = count + 2
     last = len(program.steps)
-    bounds[last] = 2 * UNIT * (roundings[last] + chart.dim + 2) * values[last]
+    bounds[last] = rounding_bound(roundings[last], chart.dim, values[last])
     return bounds
 
 
@@ -49,7 +62,7 @@ def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> d
     does: roundings are as good as independent (higham2019), so that they add up in squares, √fan-in · u · Σ |W| |v| at a
     step, with the maps v as they are at the chart's corners and centre.
     """
-    size = np.append(np.abs(chart.corners).max(axis=0), 1.0)
+    size = np.append(chart.reach, 1.0)
     points = np.concatenate([chart.corners, chart.corners.mean(axis=0, keepdims=True)])
     bits = program.patterns(points @ chart.embedding.T + chart.origin).astype(np.uint8)
     start = np.repeat(chart.start, len(points), axis=0)

@@ -109,9 +109,9 @@ class FacetTable:
         domain = self.regions.domain
         if domain is None:
             return math.inf
-        corners = np.concatenate([c.corners for c in domain.charts])
+        reach = np.max([chart.reach for chart in domain.charts], axis=0)
         weight, bias = self.affine
-        largest = (np.abs(weight) @ np.abs(corners).max(axis=0) + np.abs(bias)).max()
+        largest = (np.abs(weight) @ reach + np.abs(bias)).max()
         return float(2.0 ** np.ceil(np.log2(max(float(largest), 2.0**-40)) + 1))
 
     @cached_property

@@ -5,6 +5,7 @@ Reading is strict: an operation or an attribute that is not in the table below i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from theodolite.core.errors import UnsupportedError, require_extra
+from theodolite.core.errors import ArgumentError, StoreError, UnsupportedError, require_extra
 
 if TYPE_CHECKING:
     from theodolite.theory.piecewise.shallow import Shallow
@@ -208,7 +209,7 @@ class OnnxNetwork(nn.Module):
 
 def _constant(item: Any) -> Tensor:
     """A tensor of an ONNX graph; floats are widened to float64."""
-    import onnx
+    import onnx.numpy_helper
 
     tensor = torch.from_numpy(np.array(onnx.numpy_helper.to_array(item)))
     return tensor.double() if tensor.is_floating_point() else tensor
@@ -222,13 +223,31 @@ def from_onnx(path: str | Path) -> OnnxNetwork:
 
     Raises:
         MissingExtraError: the package onnx is not installed.
+        ArgumentError: there is no such file, or it holds no ONNX model.
         UnsupportedError: an operation or attribute that is not in the table; it is named.
     """
     require_extra("onnx", "onnx")
-    import onnx
-    import onnx.numpy_helper
+    return OnnxNetwork(_read(path)).eval()
 
-    return OnnxNetwork(onnx.load(str(path))).eval()
+
+def _read(path: str | Path) -> Any:
+    """The ONNX model in a file."""
+    import onnx
+
+    rule = "path must name an ONNX file, as torch.onnx.export and Shallow.to_onnx write it"
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentError(f"{rule}, got {type(path).__name__}")
+    if not Path(path).is_file():
+        what = "a folder" if Path(path).is_dir() else "no such file"
+        raise ArgumentError(f"{rule}, got {str(path)!r}, which is {what}; check the spelling and the working directory")
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf, the checker and the reader of external data have a family of errors each
+        raise ArgumentError(
+            f"{rule}, got {str(path)!r}, which cannot be read as one: {error}; export the network again"
+        ) from error
+    return model
 
 
 def to_onnx(shallow: Shallow, path: str | Path) -> Path:
@@ -240,11 +259,18 @@ def to_onnx(shallow: Shallow, path: str | Path) -> Path:
 
     Raises:
         MissingExtraError: the package onnx is not installed.
+        ArgumentError: not a three-layer network.
+        StoreError: the file cannot be written.
     """
     require_extra("onnx", "onnx")
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+    if not hasattr(shallow, "half_spaces"):
+        raise ArgumentError(
+            f"shallow must be what td.piecewise.to_shallow returns, got {type(shallow).__name__}; write other networks with "
+            "torch.onnx.export"
+        )
     regions, outputs, dim = shallow.affine_weight.shape
     weight, bias = shallow.affine_weight.numpy(), shallow.affine_bias.numpy()
     selector = np.zeros((shallow.half_spaces.out_features, regions))
@@ -286,7 +312,10 @@ def to_onnx(shallow: Shallow, path: str | Path) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    try:
+        onnx.save(model, str(path))
+    except OSError as error:
+        raise StoreError(f"the network could not be written to {path}: {error}; choose a path in a folder that exists") from error
     return Path(path)
 
 

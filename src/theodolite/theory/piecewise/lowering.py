@@ -8,6 +8,7 @@ a divisor (average pooling, division by a constant).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.lens.frozen import frozen
 from theodolite.lens.graph import Graph, Ref, trace
-from theodolite.theory.piecewise.builder import Builder, as_array, selection, switching
-from theodolite.theory.piecewise.knots import RELU
-from theodolite.theory.piecewise.program import Affine, Array, Program, Step
+from theodolite.theory.piecewise.builder import Builder, as_array, selection
+from theodolite.theory.piecewise.denselayers import DenseLayers
+from theodolite.theory.piecewise.program import Affine, Array, Program
 
 __all__ = ["lower"]
+
+#: The modules of a plain chain.
+_PLAIN = {nn.Linear, nn.ReLU}
 
 
 def lower(model: nn.Module, input_shape: tuple[int, ...], output: int | None = None) -> Program:
@@ -40,24 +44,30 @@ def lower(model: nn.Module, input_shape: tuple[int, ...], output: int | None = N
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    steps = _chain(model, input_shape)
-    if steps is None:
+    program = _chain(model, input_shape)
+    if program is None:
         _check_weights(model)
         program = _from_graph(model, input_shape)
-    else:
-        program = Program(tuple(steps), input_shape, (steps[-1].size,))
-    if output is None:
-        return program
+    return program if output is None else _one_output(program, output)
+
+
+def _one_output(program: Program, output: int) -> Program:
+    """The program with one of its outputs."""
     if isinstance(output, bool) or not isinstance(output, (int, np.integer)):
         raise ArgumentError(f"output must be an integer or None, got {output!r}")
     if not -program.output_size <= output < program.output_size:
         raise ArgumentError(f"output must be below {program.output_size}, the number of outputs, got {output}")
-    pick = selection(np.array([int(output) % program.output_size]), program.output_size)
-    last = Affine((len(program.steps),), (pick,), np.zeros(1), "output")
-    return Program((*program.steps, last), input_shape, (1,))
+    k = int(output) % program.output_size
+    steps, last = program.steps, program.steps[-1]
+    if isinstance(last, Affine) and last.is_dense:
+        steps = steps[:-1]
+        pick = Affine(last.sources, (last.weights[0][k : k + 1],), last.bias[k : k + 1], last.name)
+    else:
+        pick = Affine((len(steps),), (selection(np.array([k]), program.output_size),), np.zeros(1), "output")
+    return Program((*steps, pick), program.input_shape, (1,))
 
 
-def _check_weights(model: nn.Module, prefix: str = "") -> None:
+def _check_weights(model: nn.Module) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         # the sum is finite unless an entry is not, or it overflows: then the entries decide
         if (
@@ -66,64 +76,52 @@ def _check_weights(model: nn.Module, prefix: str = "") -> None:
             and not bool(torch.isfinite(tensor).all())
         ):
             raise ArgumentError(
-                f"weights must be finite, got NaN or infinity in {prefix + name!r}; look for a diverged training run before "
+                f"weights must be finite, got NaN or infinity in {name!r}; look for a diverged training run before "
                 "counting regions"
             )
 
 
-def _views(tensors: list[torch.Tensor]) -> list[Array]:
-    """Tensors as float64 arrays, views of one copy: copied and looked through for NaN once, however many layers there are.
-
-    Raises:
-        ValueError: an entry is not finite.
-    """
-    flat = np.concatenate([np.zeros(0), *(t.double().numpy(force=True).reshape(-1) for t in tensors)])
-    # the sum is finite unless an entry is not, or it overflows: then the entries decide
-    if not math.isfinite(flat.sum()) and not np.isfinite(flat).all():
-        raise ValueError("not finite")
-    views, at = [], 0
-    for tensor in tensors:
-        size = tensor.numel()
-        views.append(flat[at : at + size].reshape(tensor.shape))
-        at += size
-    return views
-
-
-def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> list[Step] | None:
-    """The steps of a plain chain of Linear and ReLU modules, which need no tracing; None for anything else."""
+def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> Program | None:
+    """The program of a plain chain of Linear and ReLU modules, which need no tracing; None for anything else."""
     if type(model) not in (nn.Sequential, nn.Linear) or len(input_shape) != 1:
         return None
     named = {"": model} if isinstance(model, nn.Linear) else model._modules  # children() would drop repetitions
-    modules = [(name, module) for name, module in named.items() if module is not None]
-    if any(type(m) not in (nn.Linear, nn.ReLU) or m._forward_hooks or m._forward_pre_hooks for _, m in modules):
+    modules = [(name, module, type(module)) for name, module in named.items() if module is not None]
+    if not modules or not {kind for _, _, kind in modules} <= _PLAIN:
         return None
-    if not modules or model._forward_hooks or model._forward_pre_hooks:
+    if any(module._forward_hooks or module._forward_pre_hooks for module in (model, *named.values()) if module is not None):
         return None
-    return _chain_steps(modules, input_shape[0])
+    sizes, regular = [input_shape[0]], True
+    arrays: list[Array] = []
+    relus: list[bool] = []
+    for name, module, kind in modules:
+        if kind is nn.ReLU:
+            regular = regular and bool(relus) and not relus[-1]
+            relus[-1:] = [True]
+            continue
+        parameters = module._parameters
+        if "weight" not in parameters or "bias" not in parameters:  # something else stands in their place
+            return None
+        weight, bias = _array(parameters["weight"]), parameters["bias"]
+        size, given = weight.shape
+        if given != sizes[-1]:
+            raise ArgumentError(
+                f"inputs (of the domain, x or points) must have as many coordinates as layer {name!r} takes: {given}, got {sizes[-1]}"
+            )
+        sizes.append(size)
+        arrays += [weight, np.zeros(size) if bias is None else _array(bias)]
+        relus.append(False)
+    flat = np.concatenate(arrays, axis=None) if arrays else np.zeros(0)
+    # the sum of squares is finite unless an entry is not, or it overflows: then the entries decide
+    if not math.isfinite(flat.dot(flat)):
+        _check_weights(model)
+    names, dense = [name for name, _, _ in modules], [kind is nn.Linear for _, _, kind in modules]
+    return Program(DenseLayers(flat, sizes, names, dense, relus if regular else None), input_shape, (sizes[-1],))
 
 
-def _chain_steps(modules: list[tuple[str, nn.Module]], size: int) -> list[Step]:
-    linear = [module for _, module in modules if isinstance(module, nn.Linear)]
-    try:
-        arrays = iter(_views([t for module in linear for t in (module.weight, module.bias) if t is not None]))
-    except ValueError:
-        for name, module in modules:
-            _check_weights(module, f"{name}." if name else "")
-        raise
-    steps: list[Step] = []
-    for name, module in modules:
-        if isinstance(module, nn.Linear):
-            weight = next(arrays)
-            if weight.shape[1] != size:
-                raise ArgumentError(
-                    f"the domain must have as many coordinates as layer {name!r} takes: {weight.shape[1]}, got {size}"
-                )
-            size = len(weight)
-            bias = np.zeros(size) if module.bias is None else next(arrays)
-            steps.append(Affine((len(steps),), (weight,), bias, name))
-        else:
-            steps.append(switching(len(steps), size, RELU, name))
-    return steps
+def _array(tensor: Any) -> Array:
+    """A tensor's numbers in float64; not copied where they are such."""
+    return tensor.detach().double().numpy(force=True)
 
 
 def _from_graph(model: nn.Module, input_shape: tuple[int, ...]) -> Program:

@@ -15,11 +15,14 @@ over d coordinates is an array (R, d + 1, n): d rows of slopes, then the constan
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from theodolite.theory.piecewise.denselayers import DenseLayers
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Matrix: TypeAlias = Any  # a dense array, a scipy CSR matrix, or None for the identity
@@ -210,15 +213,19 @@ class Program:
     """A network as a straight line of piecewise-linear steps; see the module's text.
 
     Attributes:
-        steps: in order; step s appends value s + 1.
+        source: the steps, or the plain chain of layers whose steps they are.
         input_shape: shape of one input, as the network takes it.
         output_shape: shape of one output.
     """
 
-    steps: tuple[Step, ...]
+    source: tuple[Step, ...] | DenseLayers
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    _rational: dict[int, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """In order; step s appends value s + 1."""
+        return self.source if isinstance(self.source, tuple) else self.source.steps()
 
     @property
     def input_size(self) -> int:
@@ -261,22 +268,31 @@ class Program:
         return use
 
     @cached_property
-    def relu_layers(self) -> tuple[Array, Array]:
-        """The chain of dense ReLU layers that the program begins with, for compiled code; nothing later reads inside it.
+    def relu_layers(self) -> tuple[Array, Array, Array]:
+        """The chain of dense layers that the program begins with, for compiled code; nothing later reads inside it.
 
         Returns:
-            W_1, b_1, W_2, b_2, … one after the other, and the sizes (n_0, n_1, …, n_L).
+            W_1, b_1, W_2, b_2, … one after the other; the sizes n_0, n_1, …; whether a ReLU stands behind each layer, as it does behind
+            the last one, unless the program ends with that.
         """
-        parts, sizes = [], [self.input_size]
-        for i in range(0, len(self.steps) - 1, 2):
-            layer, relu = self.steps[i], self.steps[i + 1]
-            if not (isinstance(layer, Affine) and layer.is_dense and isinstance(relu, Switching) and relu.is_relu):
+        if not isinstance(self.source, tuple) and (found := self.source.relu_layers) is not None:
+            return found
+        parts, sizes, relus, i = [], [self.input_size], [], 0
+        while i < len(self.steps) and self.last_use.get(i) == i:
+            layer = self.steps[i]
+            if not (isinstance(layer, Affine) and layer.is_dense and layer.sources == (i,)):
                 break
-            if layer.sources != (i,) or relu.source != i + 1 or (self.last_use.get(i), self.last_use.get(i + 1)) != (i, i + 1):
-                break
-            parts += [layer.weights[0].reshape(-1), layer.bias]
+            after = self.steps[i + 1] if i + 1 < len(self.steps) else None
+            relu = isinstance(after, Switching) and after.is_relu and self.last_use.get(i + 1) == i + 1 == after.source
+            parts.append((layer.weights[0], layer.bias))
             sizes.append(layer.size)
-        return np.concatenate(parts) if parts else np.zeros(0), np.array(sizes)
+            relus.append(relu)
+            i += 1 + relu
+        while relus and not relus[-1] and i < len(self.steps):
+            i -= 1
+            relus.pop(), sizes.pop(), parts.pop()
+        flat = np.concatenate([np.zeros(0), *(array for layer in parts for array in layer)], axis=None)
+        return flat, np.array(sizes), np.array(relus, dtype=bool)
 
     def column_name(self, column: int) -> str:
         """Which switch a pattern column is, in words."""

@@ -142,8 +142,7 @@ class Regions:
         """Sizes of the domain's coordinates, so that errors of coefficients compare with errors of values."""
         size = np.ones(self.dim + 1)
         if self.domain is not None:
-            corners = np.concatenate([c.corners for c in self.domain.charts])
-            size[:-1] = np.abs(corners).max(axis=0)
+            size[:-1] = np.max([chart.reach for chart in self.domain.charts], axis=0)
         return np.repeat(size, self.maps.shape[2])
 
     @cached_property

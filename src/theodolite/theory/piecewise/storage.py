@@ -18,11 +18,11 @@ from theodolite.theory.piecewise.regions import Regions
 
 __all__ = ["CELLS", "fingerprint", "load_regions", "pack_problem", "save_regions", "unpack_problem"]
 
-_FORMAT = 1
+_FORMAT = 2
 #: The arrays of a batch of cells.
 CELLS = ("points", "starts", "facets", "labels", "facet_starts", "masks")
 _REGIONS = ("charts", "bits", "maps", "witnesses")
-_CHART = ("embedding", "origin", "halfspaces", "vertices")
+_CHART = ("start", "vertices")
 
 
 def pack_problem(
