@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import theodolite as td
-from theodolite.maths.nestedleastsquares import nested_least_squares
+from theodolite.maths.nestedleastsquares import _least_share, nested_least_squares
 
 
 def oracle(a, y, ridge):
@@ -65,3 +65,12 @@ def test_bad_input():
             list(nested_least_squares(a, y, widths))
     with pytest.raises(td.ArgumentError, match="ridge"):
         list(nested_least_squares(a, y, [1], ridge=-1))
+
+
+def test_the_share_of_the_least_singular_value_is_never_too_small():
+    rng = np.random.default_rng(1)
+    for n in (4, 30, 90):
+        u, v = (np.linalg.qr(rng.standard_normal((n, n)) + 1j * rng.standard_normal((n, n)))[0] for _ in range(2))
+        s = np.exp(-20.0 * rng.uniform(0, 1, n))
+        share = _least_share(np.linalg.qr(u * s @ v)[1])
+        assert 1 - 1e-6 <= share * s.max() / s.min() < 1.5

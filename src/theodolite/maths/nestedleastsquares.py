@@ -14,6 +14,8 @@ __all__ = ["NestedSolution", "nested_least_squares"]
 
 #: Least and most columns per panel of the blocked QR update.
 PANELS = (32, 128)
+#: Power iterations for the extreme singular values.
+POWERS = 12
 #: Reciprocal condition number down to which semi-normal equations are used: their residual is then below 1e-5 of the targets.
 SEMI_NORMAL = 1e-5
 
@@ -207,13 +209,42 @@ def _updated(r: np.ndarray, added: np.ndarray) -> np.ndarray:
 
 
 def _surely_regular(r: np.ndarray, longer: int) -> bool:
-    """Whether the triangular factor has full numerical rank beyond doubt.
+    """Whether the triangular factor has full numerical rank beyond doubt, with a factor ten to spare; else the SVD decides.
 
-    LAPACK estimates the reciprocal condition number in the 1-norm, up to a small factor; in the 2-norm it is smaller by at most
-    the dimension. With a factor ten to spare it has to stay above the rank cut-off, or the SVD decides.
+    LAPACK's estimate of the reciprocal condition number is in the 1-norm, which is at most the dimension times that in the 2-norm.
+    Where it does not settle the question, the extreme singular values are estimated themselves.
     """
-    size = len(r)
-    return bool(np.all(np.diagonal(r)) and _reciprocal_condition(r) > 10 * size * _cutoff(size, longer))
+    if not np.all(np.diagonal(r)):
+        return False
+    size, least = len(r), 10 * _cutoff(len(r), longer)
+    estimate = _reciprocal_condition(r)
+    if estimate > size * least:
+        return True
+    return estimate * size > least and _least_share(r) > least
+
+
+def _least_share(r: np.ndarray) -> float:
+    """σ_min/σ_max of a regular triangular matrix, up to a factor of about two, by power iterations on RᴴR and on its inverse.
+
+    Iterates approach each extreme from inside, so that the share is never too small; a block of four random starts makes it next to
+    impossible that all of them miss the direction.
+    """
+    from scipy.linalg import solve_triangular
+
+    stream = np.random.default_rng(0)
+    sizes = []
+    for inverse in (False, True):
+        block = stream.standard_normal((len(r), 4)).astype(r.dtype)
+        for _ in range(POWERS):
+            block = np.linalg.qr(block)[0]
+            if inverse:
+                image = solve_triangular(r, block, trans="C", check_finite=False)
+                block = solve_triangular(r, image, check_finite=False)
+            else:
+                image = r @ block
+                block = r.conj().T @ image
+        sizes.append(float(np.linalg.norm(image, 2)))
+    return 1.0 / (sizes[0] * sizes[1])
 
 
 def _reciprocal_condition(r: np.ndarray) -> float:
