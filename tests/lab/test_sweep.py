@@ -463,3 +463,11 @@ def test_attributes_of_a_cell_are_not_those_of_the_sweep(tmp_path, cells):
     assert data["square_of_cell"].values.tolist() == [float(a) ** 2 for a in range(1, 10)]
     assert data["kind_of_cell"].values.tolist() == ["odd one" if a == 4 else "usual" for a in range(1, 10)]
     assert data["value"].values.tolist() == list(range(1, 10))
+
+
+def test_a_plan_says_that_timed_cells_failed(tmp_path):
+    plan = td.Sweep(lab_cells.Faulty, {"a": [1, 2], "b": [1]}, tmp_path / "store").plan()
+    assert plan.failing == tuple(dict.fromkeys(plan.failing))
+    assert "b must not be 1" in plan.failing[0]
+    assert "a cell that was timed failed" in str(plan)
+    assert not td.Sweep(lab_cells.Product, {"a": [1, 2]}, tmp_path / "other").plan().failing

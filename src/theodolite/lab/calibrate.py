@@ -43,6 +43,11 @@ class Calibration:
     layout: Layout
     known: Mapping[int, Outcome]
 
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why cells failed, each reason once."""
+        return tuple(dict.fromkeys(outcome.reason for outcome in self.known.values() if outcome.reason))
+
 
 def calibrate(spec: Spec, executor: Executor, tile: int | None) -> Calibration:
     """Run a few cells, spread over the sweep, on ``executor``.

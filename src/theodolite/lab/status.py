@@ -34,6 +34,7 @@ class Plan:
         cost: seconds of one worker for what remains, from timed cells.
         memory: peak bytes of one worker.
         storage: bytes that all results will take on disk, heavy artefacts apart.
+        failing: reasons why timed cells failed, each once; their times say nothing about the cells that will not.
     """
 
     cells: int
@@ -43,13 +44,15 @@ class Plan:
     cost: float
     memory: int
     storage: int
+    failing: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         done = f", {self.done} done" if self.done else ""
+        warning = "".join(f"\na cell that was timed failed: {reason}" for reason in self.failing)
         return (
             f"{self.cells:,} cells in {self.tiles:,} tiles of {self.tile:,}{done}\n"
             f"about {duration(self.cost)} of one worker, {self.memory / 1e6:,.0f} MB of memory each, "
-            f"{self.storage / 1e6:,.3g} MB on disk"
+            f"{self.storage / 1e6:,.3g} MB on disk{warning}"
         )
 
 

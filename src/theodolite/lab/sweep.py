@@ -118,6 +118,7 @@ class Sweep:
             cost=remaining * layout.seconds,
             memory=layout.memory + layout.tile * per_cell,
             storage=layout.cells * per_cell,
+            failing=() if self._calibration is None else self._calibration.failures,
         )
 
     # -- running -----------------------------------------------------------------------------------------------------

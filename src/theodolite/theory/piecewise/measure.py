@@ -228,9 +228,10 @@ def judge_dead_fraction(seen: Observation) -> Judgement:
     if seen.value <= 0.1:
         return Judgement("alive", "", "good")
     width = seen.facts["width"]
+    biases = "initialise their biases anew, " if seen.facts.get("biased", True) else ""
     advice = (
-        f"{round(seen.value * width)} of {width} neurons are active on no sample: they are dead and learn nothing on these data; "
-        "lower the learning rate, initialise their biases anew, or use a leaky activation"
+        f"{round(seen.value * width)} of {width} {seen.facts.get('entries', 'neurons')} are active on no sample: they are dead and "
+        f"learn nothing on these data; lower the learning rate, {biases}or use a leaky activation"
     )
     return Judgement("dead neurons", advice, "bad" if seen.value > 0.5 else "note", seen.value)
 
