@@ -50,7 +50,7 @@ def resnet_optimal_variance(record: Record) -> Any:
             axis.set(xlabel="weight variance σ_w²", ylabel="depth L", xscale="log")
             axis.set(title=f"Residual tanh networks, {int(data.step[look])} steps on digits")
             axis.set_yticks(rows, [str(int(d)) for d in data.depth])
-        np.atleast_1d(axes)[0].legend(fontsize=7, loc="upper left", framealpha=0.9)
+        np.atleast_1d(axes)[0].legend(fontsize=7, loc="lower left", frameon=True, framealpha=0.9)
     return drawn
 
 
