@@ -158,15 +158,20 @@ def _least_norm(r: np.ndarray, columns: np.ndarray, targets: np.ndarray, ridge: 
     The semi-normal equations err by eps·cond relative to ‖a‖, which leaves a residual of up to eps·cond²·‖y‖ where the data should
     be interpolated. The orthogonal factor of [A, √ridge·I]ᴴ leaves eps·‖A‖ ‖a‖, at the cost of one factorisation.
     """
-    from scipy.linalg import qr, solve_triangular
+    import torch
+    from scipy.linalg import solve_triangular
 
     if _reciprocal_condition(r) > SEMI_NORMAL:
         inner = solve_triangular(r, targets.astype(r.dtype), trans="C", check_finite=False)
         return columns.conj().T @ solve_triangular(r, inner, check_finite=False)
     n, width = columns.shape
     rows = columns.conj().T
-    q, own = qr(np.vstack([rows, np.sqrt(ridge) * np.eye(n)]) if ridge > 0 else rows, mode="economic", check_finite=False)
-    return q[:width] @ solve_triangular(own, targets.astype(own.dtype), trans="C", check_finite=False)
+    given = np.vstack([rows, np.sqrt(ridge) * np.eye(n)]) if ridge > 0 else rows
+    factors, tau = torch.geqrf(torch.from_numpy(np.ascontiguousarray(given)))
+    inner = torch.zeros(len(given), targets.shape[1], dtype=factors.dtype)
+    own = np.asfortranarray(factors[:n].triu().numpy())
+    inner[:n] = torch.from_numpy(solve_triangular(own, targets.astype(own.dtype), trans="C", check_finite=False))
+    return torch.ormqr(factors, tau, inner)[:width].numpy()
 
 
 def _chosen(matrix: np.ndarray, live: np.ndarray) -> np.ndarray:
