@@ -117,3 +117,12 @@ def test_tables_hold_no_slope_of_what_jumps():
     with pytest.raises(UnsupportedError, match="jumps"):
         table.slope(np.ones(2))
     assert moment_table("tanh").second(np.zeros((0, 3)))[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize("network", [mf.lstm, mf.gru])
+def test_gated_networks_over_a_grid(network):
+    grid = network(np.array([0.5, 1.0])[:, None], 1.0, mu_b=np.array([0.0, 1.0, 2.0]))
+    assert grid.chi.shape == (2, 3)
+    assert grid.chi[1, 2] == network(1.0, 1.0, 2.0).chi
+    gates = 4 if network is mf.lstm else 3
+    assert network([1.0] * gates, 1.0).chi == network(1.0, 1.0).chi

@@ -69,11 +69,11 @@ def common_shape(**arrays: Any) -> tuple[int, ...]:
         raise ArgumentError(f"{', '.join(arrays)} must broadcast against each other, got shapes {given}") from None
 
 
-def broadcasting(*names: str) -> Callable[[F], F]:
+def broadcasting(*names: str, sequences: bool = True) -> Callable[[F], F]:
     """Let a function of numbers take arrays for the arguments ``names``, which broadcast; results become arrays of their shape.
 
-    A result that is a dataclass becomes one whose fields are arrays, with the axes of the arguments first. Numbers pass straight
-    through.
+    Without ``sequences`` lists and tuples are values of their own, and only arrays and tensors broadcast. A result that is a
+    dataclass becomes one whose fields are arrays, with the axes of the arguments first. Numbers pass straight through.
 
     Example:
         >>> @broadcasting("x", "y")
@@ -89,7 +89,8 @@ def broadcasting(*names: str) -> Callable[[F], F]:
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             bound = signature.bind(*args, **kwargs)
-            arrays = {n: np.asarray(v) for n, v in bound.arguments.items() if n in names and np.ndim(v)}
+            given = {n: v for n, v in bound.arguments.items() if n in names and (sequences or not isinstance(v, (list, tuple)))}
+            arrays = {n: np.asarray(v) for n, v in given.items() if np.ndim(v)}
             if not arrays:
                 return function(*args, **kwargs)
             shape = common_shape(**arrays)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +19,14 @@ from theodolite.core.errors import ArgumentError
 from theodolite.maths.activation import identify
 from theodolite.maths.gaussian import check_variance, integrate
 from theodolite.maths.resolution import Array
+from theodolite.theory.meanfield.predict.arguments import broadcasting
 from theodolite.theory.meanfield.predict.cell_state import CellState
 from theodolite.theory.meanfield.predict.gates import bias_for_rate, fixed_length, gate_rule, per_gate, sigmoid
 
 __all__ = ["GatedRNN", "gru", "gru_bias", "lstm", "lstm_bias"]
 
-#: One number for all gates, or one for each.
-PerGate = float | Sequence[float]
+#: One number for all gates, a list or tuple with one for each, or an array of numbers, which broadcasts.
+PerGate = Any
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ class GatedRNN:
         gate: E f² or E z², the part of χ that the memory gate makes.
     """
 
-    q_star: float
-    cell: float
-    chi: float
-    time_scale: float
-    gate: float
+    q_star: Any
+    cell: Any
+    chi: Any
+    time_scale: Any
+    gate: Any
 
 
 def _result(q: float, cell: float, chi: float, gate: float) -> GatedRNN:
@@ -68,9 +70,8 @@ def _means(mu_b: PerGate, names: Sequence[str]) -> tuple[float, ...]:
     return tuple(float(m) for m in given)
 
 
-def lstm(
-    sigma_w2: PerGate, sigma_v2: PerGate, mu_b: float | Sequence[float] = 0.0, sigma_b2: PerGate = 0.0, R: float = 1.0
-) -> GatedRNN:
+@broadcasting("sigma_w2", "sigma_v2", "mu_b", "sigma_b2", "R", sequences=False)
+def lstm(sigma_w2: PerGate, sigma_v2: PerGate, mu_b: PerGate = 0.0, sigma_b2: PerGate = 0.0, R: Any = 1.0) -> GatedRNN:
     """Fixed point and memory of c_t = f c_{t−1} + i g, h_t = o tanh c_t (gates σ, candidate g = tanh, as torch.nn.LSTM).
 
     Q_h = E o² E tanh² c with e_k ~ N(μ_k, σ_wk² Q_h + σ_vk² R + σ_bk²). The law of c, which is not Gaussian, comes from its
@@ -86,7 +87,7 @@ def lstm(
         R: second moment of an input coordinate.
 
     Returns:
-        `GatedRNN`.
+        `GatedRNN`. Arrays for the arguments broadcast, and its entries become arrays; lists and tuples are read gate by gate.
 
     Raises:
         ArgumentError: a variance that is negative, or another number of them.
@@ -145,9 +146,8 @@ def lstm_bias(time_scale: float, sigma_w2: PerGate, sigma_v2: PerGate, sigma_b2:
     return bias_for_rate(lambda mu: 1.0 - lstm(sigma_w2, sigma_v2, mu, sigma_b2, R).chi, time_scale)
 
 
-def gru(
-    sigma_w2: PerGate, sigma_v2: PerGate, mu_b: float | Sequence[float] = 0.0, sigma_b2: PerGate = 0.0, R: float = 1.0
-) -> GatedRNN:
+@broadcasting("sigma_w2", "sigma_v2", "mu_b", "sigma_b2", "R", sequences=False)
+def gru(sigma_w2: PerGate, sigma_v2: PerGate, mu_b: PerGate = 0.0, sigma_b2: PerGate = 0.0, R: Any = 1.0) -> GatedRNN:
     """Fixed point and memory of h_t = (1 − z) n + z h_{t−1}, n = tanh(a + r b) (gates σ, as torch.nn.GRU).
 
     Q = (E(1 − z)²/(1 − E z²)) E n², where a ~ N(0, σ_vn² R + σ_bn²) comes from the input, b ~ N(0, σ_wn² Q) from the state, and
@@ -162,7 +162,7 @@ def gru(
         R: second moment of an input coordinate.
 
     Returns:
-        `GatedRNN`.
+        `GatedRNN`. Arrays for the arguments broadcast, and its entries become arrays; lists and tuples are read gate by gate.
 
     Raises:
         ArgumentError: a variance that is negative, or another number of them.
