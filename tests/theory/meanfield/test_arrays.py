@@ -126,3 +126,14 @@ def test_gated_networks_over_a_grid(network):
     assert grid.chi[1, 2] == network(1.0, 1.0, 2.0).chi
     gates = 4 if network is mf.lstm else 3
     assert network([1.0] * gates, 1.0).chi == network(1.0, 1.0).chi
+
+
+def test_shapes_that_do_not_broadcast_are_named():
+    three, two = np.full(3, 0.5), np.ones(2)
+    for call in (
+        lambda: mf.q_map(three, "tanh", two, 0.1),
+        lambda: mf.c_map(three, "tanh", two, 0.1),
+        lambda: mf.chi(three, "tanh", two, 0.1),
+    ):
+        with pytest.raises(ArgumentError, match="must broadcast against each other"):
+            call()

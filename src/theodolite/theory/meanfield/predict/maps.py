@@ -61,6 +61,7 @@ def q_map(q: Any, activation: Any, sigma_w2: Any, sigma_b2: Any) -> Any:
         1.1
     """
     w, b = variances(sigma_w2, sigma_b2)
+    common_shape(q=q, sigma_w2=w, sigma_b2=b)
     return _result(b + w * second_moment(activation, check_variance(q)), q, sigma_w2, sigma_b2)
 
 
@@ -77,6 +78,7 @@ def covariance_map(q1: Any, q2: Any, c: Any, activation: Any, sigma_w2: Any, sig
         0.318309886184
     """
     w, b = variances(sigma_w2, sigma_b2)
+    common_shape(q1=q1, q2=q2, c=c, sigma_w2=w, sigma_b2=b)
     return _result(b + w * dual(activation).value(q1, q2, c), q1, q2, c, sigma_w2, sigma_b2)
 
 
@@ -137,6 +139,7 @@ def c_map(c: Any, activation: Any, sigma_w2: Any, sigma_b2: Any) -> Any:
         (1.0, 0.318309886184)
     """
     corr = check_correlation(c)
+    common_shape(c=corr, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
     q, w, b = _fixed(activation, sigma_w2, sigma_b2)
     # Divided by Q(q) itself, so that C(1) = 1 exactly, also where q* = 0 and only the ratio has a limit.
     length = b + w * dual(activation).value(q, q, np.ones_like(q))
@@ -159,6 +162,7 @@ def chi(c: Any, activation: Any, sigma_w2: Any, sigma_b2: Any) -> Any:
         0.666666666667
     """
     corr = check_correlation(c)
+    common_shape(c=corr, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
     q, w, _ = _fixed(activation, sigma_w2, sigma_b2)
     return _result(w * dual(activation).derivative(q, q, corr), c, sigma_w2, sigma_b2)
 
