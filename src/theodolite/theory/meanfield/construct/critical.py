@@ -144,19 +144,23 @@ def critical_init_(
                 continue
             rows.append(_fill(name, module, plan, points, weights, power, generator))
         elif isinstance(module, NORMS) and any(True for _ in module.parameters(recurse=False)):
-            scale2 = _branch_scale2(name, plan, points, power)
-            with torch.no_grad():
-                module.weight.fill_(math.sqrt(scale2))
-                bias = getattr(module, "bias", None)
-                if bias is not None:
-                    bias.zero_()
-            rows.append(InitRow(name, "branch end" if name in plan.ends else "norm", "", scale2, 0.0, "constant"))
+            rows.append(_reset(name, module, plan, _branch_scale2(name, plan, points, power)))
         elif any(True for _ in module.parameters(recurse=False)):
             left.append((name or type(model).__name__, f"{type(module).__name__} has no critical initialisation here"))
     if len(points) > 1:
         names = ", ".join(phi.name for phi in points)
         plan.notes.append(f"each layer has the critical point of what it reads; those of {names} have different fixed variances")
     return InitReport(tuple(rows), tuple(left), {phi.name: p for phi, p in points.items()}, plan.branches, tuple(plan.notes))
+
+
+def _reset(name: str, norm: nn.Module, plan: Plan, scale2: float) -> InitRow:
+    """Set a norm layer to a constant weight, 1 or the scale of the branch that it ends, and no bias."""
+    with torch.no_grad():
+        norm.weight.fill_(math.sqrt(scale2))  # type: ignore[operator]
+        bias = getattr(norm, "bias", None)
+        if bias is not None:
+            bias.zero_()
+    return InitRow(name, "branch end" if name in plan.ends else "norm", "", scale2, 0.0, "constant")
 
 
 def _power(x: Any) -> float:
