@@ -96,8 +96,8 @@ def cross_entropy(f: Tensor, y: Tensor) -> Tensor:
 
 
 def _cross_entropy_gradient(f: Tensor, y: Tensor) -> Tensor:
-    chosen = functional.one_hot(y, f.shape[-1]).to(f.dtype)
-    return (torch.softmax(f, -1) - chosen).mul_(1 / f.shape[-2])
+    chosen = y[..., None] == torch.arange(f.shape[-1], device=f.device)
+    return torch.sub(torch.softmax(f, -1), chosen.to(f.dtype)).mul_(1 / f.shape[-2])
 
 
 def logistic(f: Tensor, y: Tensor) -> Tensor:

@@ -55,7 +55,9 @@ def cut_regions(program: Program, domain: Domain, certify: str, limit: int | Non
 def as_regions(program: Program, domain: Domain, certify: str, found: Found, charts: Array, complete: bool) -> Regions:
     """Finished cells as regions."""
     witnesses = np.zeros((0, domain.dim))
-    return Regions(program, domain, found.cells, charts, found.bits, np.array(found.maps), witnesses, complete, certify)
+    return Regions(
+        program, domain, found.cells, charts, found.bits, np.ascontiguousarray(found.maps), witnesses, complete, certify
+    )
 
 
 def _batches(tasks: list[Task], executor: Executor | None) -> Iterator[tuple[int, Found]]:

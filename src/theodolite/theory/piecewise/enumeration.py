@@ -9,9 +9,10 @@ they can be carried out anywhere and in any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any, cast
 
 import numpy as np
 
@@ -85,12 +86,10 @@ class Task:
         relus = layers[2].tolist()
         if True not in relus or chart.dim > 2 or self.certify == "exact":
             return self.first()
-        from theodolite.theory.piecewise.chains import carry
-
         start = chart.vertices, chart.is_box, chart.start
         limits = SLICE, BLOCK if chart.dim > 1 else LINES, NARROW
         coarse = COARSE if self.certify == "none" else np.inf
-        done, finished, parts, maps, parents, sides, bits = carry((0,) * chart.dim, start, layers, coarse, limits)
+        done, finished, parts, maps, parents, sides, bits = _carry()((0,) * chart.dim, start, layers, coarse, limits)
         if not done:
             return self.first()
         cells = Cells(*parts)
@@ -105,6 +104,14 @@ class Task:
         """The frame to begin with."""
         empty = np.zeros((1, 0), dtype=np.uint8)
         return Frame(0, Cells(*self.chart.cell), {0: self.chart.start}, empty, np.zeros(1, dtype=np.int64), None)
+
+
+@cache
+def _carry() -> Callable[..., Any]:
+    """The compiled function, imported when it is needed, and once: small jobs are done sooner than an import statement."""
+    from theodolite.theory.piecewise.chains import carry
+
+    return cast(Callable[..., Any], carry)
 
 
 @dataclass(frozen=True, eq=False)

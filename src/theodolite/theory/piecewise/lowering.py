@@ -85,16 +85,20 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> Program | None:
     """The program of a plain chain of Linear and ReLU modules, which need no tracing; None for anything else."""
     if type(model) not in (nn.Sequential, nn.Linear) or len(input_shape) != 1:
         return None
-    named = {"": model} if isinstance(model, nn.Linear) else model._modules  # children() would drop repetitions
-    modules = [(name, module, type(module)) for name, module in named.items() if module is not None]
-    if not modules or not {kind for _, _, kind in modules} <= _PLAIN:
-        return None
-    if any(module._forward_hooks or module._forward_pre_hooks for module in (model, *named.values()) if module is not None):
+    if model._forward_hooks or model._forward_pre_hooks:
         return None
     sizes, regular = [input_shape[0]], True
-    arrays: list[Array] = []
+    names: list[str] = []
+    dense: list[bool] = []
     relus: list[bool] = []
-    for name, module, kind in modules:
+    arrays: list[Array] = []
+    # children() would drop repetitions
+    for name, module in ({"": model} if isinstance(model, nn.Linear) else model._modules).items():
+        kind = type(module)
+        if module is None or kind not in _PLAIN or module._forward_hooks or module._forward_pre_hooks:
+            return None
+        names.append(name)
+        dense.append(kind is nn.Linear)
         if kind is nn.ReLU:
             regular = regular and bool(relus) and not relus[-1]
             relus[-1:] = [True]
@@ -109,19 +113,20 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> Program | None:
                 f"inputs (of the domain, x or points) must have as many coordinates as layer {name!r} takes: {given}, got {sizes[-1]}"
             )
         sizes.append(size)
-        arrays += [weight, np.zeros(size) if bias is None else _array(bias)]
+        arrays += (weight, np.zeros(size) if bias is None else _array(bias))
         relus.append(False)
+    if not names:
+        return None
     flat = np.concatenate(arrays, axis=None) if arrays else np.zeros(0)
     # the sum of squares is finite unless an entry is not, or it overflows: then the entries decide
     if not math.isfinite(flat.dot(flat)):
         _check_weights(model)
-    names, dense = [name for name, _, _ in modules], [kind is nn.Linear for _, _, kind in modules]
     return Program(DenseLayers(flat, sizes, names, dense, relus if regular else None), input_shape, (sizes[-1],))
 
 
 def _array(tensor: Any) -> Array:
     """A tensor's numbers in float64; not copied where they are such."""
-    return tensor.detach().double().numpy(force=True)
+    return tensor.numpy(force=True) if tensor.dtype is torch.float64 else tensor.detach().double().numpy(force=True)
 
 
 def _from_graph(model: nn.Module, input_shape: tuple[int, ...]) -> Program:
