@@ -114,7 +114,11 @@ def test_every_loss_is_recorded(graphs, loss):
     agree(MLPSpec((3, 8, 3 if loss == "cross_entropy" else 1), "relu"), 3, TARGETS[loss], loss=loss, optimizer="adam", lr=1e-2)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "erf", "sin", "gelu", "softplus", torch.atan], ids=str)
+@pytest.mark.parametrize(
+    "activation",
+    ["relu", "tanh", "sigmoid", "erf", "sin", "gelu", "softplus", torch.atan],
+    ids=lambda a: getattr(a, "__name__", a),
+)
 def test_activations_are_recorded(graphs, activation):
     agree(MLPSpec((2, 6, 6, 1), activation), 2, TARGETS["mse"], optimizer="adam", lr=1e-3)
 
