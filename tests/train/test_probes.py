@@ -109,3 +109,17 @@ def test_quantities_that_do_not_batch_or_need_a_lens_are_measured_member_by_memb
     drift = data["tangent.drift"].values
     assert (drift[:, 0] == 0).all()
     assert (drift[:, 1] > 0).all()
+
+
+def test_what_does_not_batch_is_measured_with_the_shared_weights_of_the_samples():
+    def single(features, sample_weights):
+        if features.ndim > 2:
+            raise ArgumentError("one member at a time")
+        assert sample_weights.shape == (12,)
+        return (sample_weights[:, None] * features).sum()
+
+    ensemble = Ensemble(MLPSpec((1, 6, 1), "tanh"), 3)
+    found = ensemble.train(X, Y, steps=2, schedule=[2], probes={"mean": single}).data["mean"].values
+    np.testing.assert_allclose(found[:, -1, 0], ensemble.features(X)[0].mean(1).sum(-1), rtol=1e-6)
+    with pytest.raises(ArgumentError, match=r"fewer samples than neurons, N=4 < n=6"):
+        ensemble.train(X[:4], Y[:4], steps=2, probes=["rank.epsilon_rank"])

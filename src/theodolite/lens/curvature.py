@@ -67,6 +67,11 @@ class TangentOperator:
         """N · K."""
         return self.shape[0] * self.shape[1]
 
+    @property
+    def device(self) -> torch.device:
+        """Where vectors are taken."""
+        return self.net.device
+
     def transposed(self, u: torch.Tensor) -> list[torch.Tensor | None]:
         """Jᵀ u, one tensor per parameter."""
         found = torch.autograd.grad(
@@ -105,6 +110,11 @@ class _Hessian:
     def size(self) -> int:
         """Number of parameters P."""
         return self.net.size
+
+    @property
+    def device(self) -> torch.device:
+        """Where vectors are taken."""
+        return self.net.device
 
     @property
     def gradient(self) -> torch.Tensor:

@@ -63,16 +63,26 @@ def _orthogonalize(w: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
     return first + second
 
 
-class _Basis:
-    """Orthonormal rows V and the projection T = V A Vᵀ, grown one product at a time and shrunk by thick restarts."""
+def _normal(
+    size: int, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device | None
+) -> Callable[[], torch.Tensor]:
+    """Standard normal vectors, the same on every device."""
+    source = generator or torch.Generator().manual_seed(0)
+    return lambda: torch.randn(size, dtype=dtype, generator=source).to(device or "cpu")
 
-    def __init__(self, operator: Operator, size: int, capacity: int, generator: torch.Generator, dtype: torch.dtype) -> None:
-        self.operator, self.generator = operator, generator
-        self.vectors = torch.empty(capacity + 1, size, dtype=dtype)
+
+class _Basis:
+    """Orthonormal rows V and, on the host, the projection T = V A Vᵀ, grown one product at a time and shrunk by thick restarts."""
+
+    def __init__(self, operator: Operator, capacity: int, draw: Callable[[], torch.Tensor]) -> None:
+        self.operator, self.draw = operator, draw
+        start = draw()
+        dtype = start.dtype
+        self.vectors = start.new_empty(capacity + 1, len(start))
         self.projection = torch.zeros(capacity + 1, capacity + 1, dtype=dtype)
         self.filled, self.products, self.norm = 0, 0, 0.0
         self.beta = 0.0
-        self._set_next(torch.randn(size, dtype=dtype, generator=generator))
+        self._set_next(start)
 
     def _set_next(self, w: torch.Tensor) -> None:
         self.vectors[self.filled] = w / w.norm()
@@ -84,7 +94,7 @@ class _Basis:
         self.products += 1
         scale = float(w.norm())
         self.norm = max(self.norm, scale)
-        column = _orthogonalize(w, self.vectors[: j + 1])
+        column = _orthogonalize(w, self.vectors[: j + 1]).cpu()
         self.projection[: j + 1, j] = column
         self.projection[j, : j + 1] = column
         self.filled = j + 1
@@ -94,7 +104,7 @@ class _Basis:
             return
         if self.beta <= 1e-14 * max(self.norm, 1e-300):  # an invariant subspace: go on from a fresh direction
             self.beta = 0.0
-            w = torch.randn(w.shape[0], dtype=w.dtype, generator=self.generator)
+            w = self.draw()
             _orthogonalize(w, self.vectors[: self.filled])
         self._set_next(w)
 
@@ -107,7 +117,7 @@ class _Basis:
         """Keep the Ritz vectors ``keep`` and the newest direction."""
         kept, newest = coefficients[:, keep], self.vectors[self.filled].clone()
         count = len(keep)
-        self.vectors[:count] = kept.T @ self.vectors[: self.filled]
+        self.vectors[:count] = kept.T.to(self.vectors) @ self.vectors[: self.filled]
         self.vectors[count] = newest
         self.projection.zero_()
         self.projection[:count, :count] = torch.diag(values[keep])
@@ -131,6 +141,7 @@ def lanczos(
     basis: int | None = None,
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float64,
+    device: torch.device | None = None,
 ) -> Eigenpairs:
     """The k extreme eigenpairs of a symmetric operator, by thick-restart Lanczos with full reorthogonalisation.
 
@@ -146,6 +157,7 @@ def lanczos(
         basis: vectors kept in memory; default max(2k + 40, 80).
         generator: source of the starting vector; default a fixed seed.
         dtype: of the vectors.
+        device: where the operator takes them; default the host. Random numbers are drawn on the host, the same for every device.
 
     Returns:
         `Eigenpairs` with true residuals (k further products).
@@ -171,7 +183,7 @@ def lanczos(
         raise ArgumentError(f"which must be 'largest', 'smallest' or 'both', got {which!r}")
     ends = 2 if which == "both" else 1
     capacity = min(size, max(basis or 0, 2 * ends * k + 2) if basis else max(2 * ends * k + 40, 80))
-    space = _Basis(operator, size, capacity, generator or torch.Generator().manual_seed(0), dtype)
+    space = _Basis(operator, capacity, _normal(size, generator, dtype, device))
     while True:
         space.grow()
         full = space.filled == capacity
@@ -185,9 +197,9 @@ def lanczos(
             break
         if full:
             space.restart(_wanted(space.filled, min(ends * k + 15, capacity // 2) // ends + 1, which), values, coefficients)
-    vectors = (coefficients[:, chosen].T @ space.vectors[: space.filled]).T
+    vectors = (coefficients[:, chosen].T.to(space.vectors) @ space.vectors[: space.filled]).T
     values = values[chosen]
-    residuals = torch.stack([(_checked(operator(v)) - t * v).norm() for v, t in zip(vectors.T, values, strict=True)])
+    residuals = torch.stack([(_checked(operator(v)) - t * v).norm() for v, t in zip(vectors.T, values, strict=True)]).cpu()
     # The true residual cannot fall below the rounding of the products themselves.
     floor = 10 * torch.finfo(dtype).eps * size**0.5
     converged = residuals <= max(2 * tol, floor) * values.abs().max().clamp_min(space.norm)
@@ -252,6 +264,7 @@ def slq(
     deflate: Eigenpairs | None = None,
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float64,
+    device: torch.device | None = None,
 ) -> SpectralQuadrature:
     """Stochastic Lanczos quadrature of the spectral measure, with given eigenpairs deflated.
 
@@ -267,6 +280,7 @@ def slq(
         deflate: eigenpairs to count exactly, e.g. from `lanczos`.
         generator: source of the probes; default a fixed seed.
         dtype: of the vectors.
+        device: where the operator takes them; default the host. Random numbers are drawn on the host, the same for every device.
 
     Returns:
         A `SpectralQuadrature`.
@@ -287,8 +301,8 @@ def slq(
     """
     if probes < 1 or steps < 1:
         raise ArgumentError(f"probes and steps must be at least 1, got probes={probes}, steps={steps}")
-    generator = generator or torch.Generator().manual_seed(0)
-    known = deflate.vectors.T.to(dtype) if deflate is not None else torch.empty(0, size, dtype=dtype)
+    draw = _normal(size, generator, dtype, device)
+    known = deflate.vectors.T.to(dtype) if deflate is not None else torch.empty(0, size, dtype=dtype, device=device)
     left = size - len(known)
     if left < 1:
         raise ArgumentError(f"deflate holds {len(known)} of {size} eigenpairs; nothing is left to estimate")
@@ -299,14 +313,14 @@ def slq(
         return v - known.T @ (known @ v)
 
     for probe in range(probes):
-        basis, projection = torch.empty(steps + 1, size, dtype=dtype), torch.zeros(steps, steps, dtype=dtype)
-        start = project(project(torch.randn(size, dtype=dtype, generator=generator)))
+        start = project(project(draw()))
+        basis, projection = start.new_empty(steps + 1, size), torch.zeros(steps, steps, dtype=dtype)
         basis[0] = start / start.norm()
         norm, taken = 0.0, steps
         for j in range(steps):
             w = project(_checked(operator(basis[j])))
             norm = max(norm, float(w.norm()))
-            column = _orthogonalize(w, basis[: j + 1])
+            column = _orthogonalize(w, basis[: j + 1]).cpu()
             projection[: j + 1, j] = column
             projection[j, : j + 1] = column
             beta = w.norm()
@@ -327,6 +341,7 @@ def trace_estimate(
     products: int = 60,
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float64,
+    device: torch.device | None = None,
 ) -> TraceEstimate:
     """tr A by Hutch++: the trace on a sketched dominant subspace exactly, the rest by Hutchinson's estimator; unbiased.
 
@@ -336,6 +351,7 @@ def trace_estimate(
         products: budget of products; with ``products ≥ n`` the trace is computed exactly.
         generator: source of the probes; default a fixed seed.
         dtype: of the vectors.
+        device: where the operator takes them; default the host. Random numbers are drawn on the host, the same for every device.
 
     Returns:
         The estimate with its standard error (0 when exact).
@@ -355,13 +371,13 @@ def trace_estimate(
     if products < 6:
         raise ArgumentError(f"products must be at least 6, got {products}")
     if products >= size:
-        eye = torch.eye(size, dtype=dtype)
+        eye = torch.eye(size, dtype=dtype, device=device)
         return TraceEstimate(sum(float(_checked(operator(eye[i]))[i]) for i in range(size)), 0.0)
     generator = generator or torch.Generator().manual_seed(0)
     third = products // 3
 
     def signs() -> torch.Tensor:
-        return torch.randint(0, 2, (size, third), generator=generator).to(dtype) * 2 - 1
+        return torch.randint(0, 2, (size, third), generator=generator).to(device or "cpu", dtype) * 2 - 1
 
     def apply(columns: torch.Tensor) -> torch.Tensor:
         return torch.stack([_checked(operator(c)) for c in columns.T], 1)

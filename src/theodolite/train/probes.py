@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Probe", "View", "find_probes"]
 
 
+#: Needs that are the same for all members.
+SHARED = {"sample_weights"}
+
 #: Names that every record of a run uses itself.
 RESERVED = {"member", "look", "step", "layer", "loss", "train_loss", "test_loss", "status", "stopped_at"}
 
@@ -78,7 +81,7 @@ class View:
         return self.ensemble.weights(layer)
 
     def show(self, need: str, layer: int) -> Any:
-        """A need of `theodolite.core.needs` with the member axis first.
+        """A need of `theodolite.core.needs` with the member axis first; members share the `SHARED` ones, which have none.
 
         Args:
             need: its name.
@@ -198,8 +201,8 @@ class Probe:
         try:
             return _as_rows(self.function(**arguments, **self.options), len(members), self.name)
         except ArgumentError:
-            rows = [self.function(**{p: value[row] for p, value in arguments.items()}, **self.options) for row in members]
-            return np.stack([_plain(value) for value in rows])
+            own = [{p: v if self.needs[p] in SHARED else v[row] for p, v in arguments.items()} for row in members]
+            return np.stack([_plain(self.function(**given, **self.options)) for given in own])
 
     @torch.enable_grad()
     def _member(self, view: View, row: int, layer: int) -> np.ndarray:

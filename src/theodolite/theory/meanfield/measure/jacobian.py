@@ -228,7 +228,9 @@ def jacobian_spectrum(
                 weights.append(torch.full_like(nodes[-1], 1.0 / size))
             else:
                 source = generator(seed, "slq", len(nodes))
-                found = slq(_Products(function, point).gram, size, probes=probes, steps=steps, generator=source)
+                found = slq(
+                    _Products(function, point).gram, size, probes=probes, steps=steps, generator=source, device=point.device
+                )
                 nodes.append(found.nodes)
                 weights.append(found.weights)
     return SpectralQuadrature(torch.cat(nodes), torch.cat(weights), torch.empty(0, dtype=torch.float64), size)

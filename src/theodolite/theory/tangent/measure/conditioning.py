@@ -275,7 +275,6 @@ def extremal_eigenvalues(
             raise ArgumentError(f"one kernel at a time, got shape {tuple(matrix.shape)}")
         dense = method != "lanczos"
         operator = matrix.__matmul__
-        size = matrix.shape[0]
     if matrix is not None:
         size = matrix.shape[0]
     if not 1 <= k <= size:
@@ -285,7 +284,8 @@ def extremal_eigenvalues(
         residuals = (matrix @ vectors - vectors * values).norm(dim=0)
         return ExtremalEigenvalues(values[:k], values[-k:], residuals[:k], residuals[-k:], True, "gram", 0, size)
     generator = torch.Generator().manual_seed(seed)
-    pairs = lanczos(operator, size, k=k, which="both", tol=tol, max_products=max_products, generator=generator)
+    device = operator.device if matrix is None else matrix.device
+    pairs = lanczos(operator, size, k=k, which="both", tol=tol, max_products=max_products, generator=generator, device=device)
     fine = bool(pairs.converged.all())
     v, r = pairs.values, pairs.residuals
     return ExtremalEigenvalues(v[:k], v[-k:], r[:k], r[-k:], fine, "lanczos", pairs.products, size)

@@ -208,14 +208,14 @@ def lazy_scale(model: nn.Module, x: Any, y: Any, *, starts: int = 3, tol: float 
         raise ArgumentError(f"y must have {outputs.numel()} entries as the outputs, got shape {tuple(targets.shape)}")
     residual = (outputs - targets.reshape(outputs.shape)).reshape(-1)
     operator = TangentOperator(model, x)
-    largest = float(lanczos(operator, operator.size, tol=1e-8).values[-1])
+    largest = float(lanczos(operator, operator.size, tol=1e-8, device=net.device).values[-1])
     generator = torch.Generator().manual_seed(seed)
     best = 0.0
     for start in range(max(1, starts if len(residual) > 1 else 1)):
         r = (
             residual
             if start == 0 and float(residual.norm()) > 0
-            else torch.randn(len(residual), dtype=net.dtype, generator=generator)
+            else torch.randn(len(residual), dtype=net.dtype, generator=generator).to(net.device)
         )
         best = max(best, _ascend(model, x, r / r.norm(), tol))
     return float(residual.norm()) * best / largest
@@ -226,8 +226,8 @@ def _ascend(model: nn.Module, x: Any, r: torch.Tensor, tol: float) -> float:
     value = 0.0
     for _ in range(30):
         weight = r
-        hessian = LossHessian(model, x, torch.zeros(()).expand(_rows(x)), loss=lambda f, _: (f.reshape(-1) * weight).sum())  # noqa: B023
-        pairs = lanczos(hessian, hessian.size, which="both", tol=0.1 * tol)
+        hessian = LossHessian(model, x, r.new_zeros(()).expand(_rows(x)), loss=lambda f, _: (f.reshape(-1) * weight).sum())  # noqa: B023
+        pairs = lanczos(hessian, hessian.size, which="both", tol=0.1 * tol, device=r.device)
         top = int(pairs.values.abs().argmax())
         found = float(pairs.values[top].abs())
         if found <= value * (1 + tol) or len(r) == 1:

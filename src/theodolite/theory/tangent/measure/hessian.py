@@ -57,7 +57,7 @@ def hessian_norm(model: nn.Module, x: Any, *, each: bool = False, tol: float = 1
         for k in range(width):
             hessian = OutputHessian(net, tuple(part[n : n + 1] for part in inputs), k)
             generator = torch.Generator().manual_seed(seed)
-            pairs = lanczos(hessian, hessian.size, which="both", tol=tol, generator=generator)
+            pairs = lanczos(hessian, hessian.size, which="both", tol=tol, generator=generator, device=net.device)
             norms[n, k] = pairs.values.abs().max()
     return as_given(norms, *(x if isinstance(x, tuple) else (x,))) if each else float(norms.max())
 
@@ -101,7 +101,9 @@ def hessian_extremes(
     """
     hessian = LossHessian(model, x, y, loss=loss)
     generator = torch.Generator().manual_seed(seed)
-    return lanczos(hessian, hessian.size, k=k, which="both", tol=tol, max_products=max_products, generator=generator)
+    return lanczos(
+        hessian, hessian.size, k=k, which="both", tol=tol, max_products=max_products, generator=generator, device=hessian.device
+    )
 
 
 def hessian_trace(
@@ -132,7 +134,9 @@ def hessian_trace(
         2.0
     """
     hessian = LossHessian(model, x, y, loss=loss)
-    return trace_estimate(hessian, hessian.size, products=products, generator=torch.Generator().manual_seed(seed))
+    return trace_estimate(
+        hessian, hessian.size, products=products, generator=torch.Generator().manual_seed(seed), device=hessian.device
+    )
 
 
 @dataclass(frozen=True)
@@ -204,9 +208,9 @@ def hessian_density(
         raise ArgumentError(f"probes must be at least 2, so that there is an error bar, got {probes}")
     hessian = LossHessian(model, x, y, loss=loss)
     generator = torch.Generator().manual_seed(seed)
-    ends = lanczos(hessian, hessian.size, k=max(1, deflate), which="both", tol=1e-8, generator=generator)
+    ends = lanczos(hessian, hessian.size, k=max(1, deflate), which="both", tol=1e-8, generator=generator, device=hessian.device)
     known = ends if deflate and 2 * deflate < hessian.size else None
-    measure = slq(hessian, hessian.size, probes=probes, steps=steps, deflate=known, generator=generator)
+    measure = slq(hessian, hessian.size, probes=probes, steps=steps, deflate=known, generator=generator, device=hessian.device)
     low, high = float(ends.values[0]), float(ends.values[-1])
     extent = max(high - low, 1e-12 * max(abs(high), abs(low), 1e-300))
     width = 0.01 * extent if width is None else float(width)
