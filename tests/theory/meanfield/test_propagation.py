@@ -73,10 +73,40 @@ def test_scores_scatter_as_standard_normals(build, shape, w2, b2):
         # 24 draws: the mean within 4 standard errors and room for bias of order 1/width, the scatter at most that of 24 draws
         assert abs(z.mean()) < 0.4 + 4 / math.sqrt(seeds), key
         assert z.std() < 1.7, key
-    lengths = [z.std() for (layer, quantity), z in found.items() if quantity == "q_length" and layer not in ("0", "first")]
-    assert (
-        min(lengths) > 0.5
-    )  # several inputs share the weights: their average scatters less than one of them, and theory knows it
+    # Several inputs share the weights: their average scatters less than one of them, and theory knows it.
+    for quantity, least in (("q_length", 0.5), ("chi_1", 0.5), ("correlation", 0.35)):
+        scatters = [z.std() for (layer, name), z in found.items() if name == quantity and layer not in ("0", "1", "first")]
+        assert min(scatters) > least, quantity
+
+
+def test_batch_norm_called_by_position_is_read_as_by_name():
+    class Net(nn.Module):
+        def __init__(self, positional):
+            super().__init__()
+            self.inner, self.norm, self.last, self.positional = (
+                nn.Linear(20, 64),
+                nn.BatchNorm1d(64),
+                nn.Linear(64, 64),
+                positional,
+            )
+            with torch.no_grad():
+                self.norm.running_mean.normal_(generator=generator(0, "mean"))
+                self.norm.running_var.uniform_(0.5, 2.0, generator=generator(0, "var"))
+
+        def forward(self, x):
+            n, z = self.norm, self.inner(x)
+            if self.positional:
+                z = nn.functional.batch_norm(z, n.running_mean, n.running_var, n.weight, n.bias, False, 0.1, 0.3)
+            else:
+                z = nn.functional.batch_norm(z, n.running_mean, n.running_var, weight=n.weight, bias=n.bias, eps=0.3)
+            return self.last(torch.tanh(z))
+
+    x = torch.randn(5, 20, generator=generator(0, "inputs"))
+    ours, named = (
+        [(r.layer, r.predicted) for r in mf.propagate(gaussian_(Net(p).eval(), 1.5, 0.1, 0), x)] for p in (True, False)
+    )
+    assert ours == named
+    assert len(ours) > 2
 
 
 @pytest.mark.parametrize(
