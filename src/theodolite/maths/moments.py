@@ -33,20 +33,12 @@ def cell_moments(vertices: Array, starts: Array, masks: Array) -> tuple[Array, A
         >>> float(volume[0]), centroid[0].tolist(), bool(np.allclose(moment[0], np.eye(2) * 4 / 3))
         (4.0, [1.0, 1.0], True)
     """
-    dim = vertices.shape[1]
-    if dim > 2:
-        volume, first, second = _moments(np.ascontiguousarray(vertices), starts, masks)
-    elif dim == 1:
-        length = vertices[1::2, 0] - vertices[::2, 0]
-        volume, first, second = length, (length**2 / 2)[:, None], (length**3 / 3)[:, None, None]
-    else:
-        volume, first, second = _polygon_moments(vertices, starts)
-    return volume, _centre(vertices, starts, volume, first, second), second
+    return _MOMENTS[min(vertices.shape[1], 3)](vertices, starts, masks)
 
 
-@compiled
+@inner
 def _centre(vertices, starts, volume, first, second):
-    """Centroids; and second moments about the first vertex to those about the centroid, in place."""
+    """Moments about the first vertices, ∫ u and ∫ u uᵀ, to what `cell_moments` returns; the second ones in place."""
     count, d = first.shape
     centroids = np.empty((count, d))
     for r in range(count):
@@ -55,12 +47,22 @@ def _centre(vertices, starts, volume, first, second):
             centroids[r, k] = vertices[starts[r], k] + shift
             for m in range(d):
                 second[r, k, m] -= shift * first[r, m]
-    return centroids
+    return volume, centroids, second
 
 
 @compiled
-def _polygon_moments(vertices, starts):
-    """Moments about the first vertex, by the fan of triangles from it."""
+def _interval_moments(vertices, starts, masks):
+    count = len(starts) - 1
+    volume, first, second = np.empty(count), np.empty((count, 1)), np.empty((count, 1, 1))
+    for r in range(count):
+        length = vertices[starts[r] + 1, 0] - vertices[starts[r], 0]
+        volume[r], first[r, 0], second[r, 0, 0] = length, length * length / 2, length * length * length / 3
+    return _centre(vertices, starts, volume, first, second)
+
+
+@compiled
+def _polygon_moments(vertices, starts, masks):
+    """By the fan of triangles from the first vertex."""
     count = len(starts) - 1
     volume, first, second = np.zeros(count), np.zeros((count, 2)), np.zeros((count, 2, 2))
     for r in range(count):
@@ -82,7 +84,7 @@ def _polygon_moments(vertices, starts):
             second[r, i, i] *= sign
         second[r, 0, 1] *= sign
         second[r, 1, 0] = second[r, 0, 1]
-    return volume, first, second
+    return _centre(vertices, starts, volume, first, second)
 
 
 @inner
@@ -126,7 +128,8 @@ def _next_face(members, inc, nv, nf, begin, apex, left, out):
 
 
 @compiled
-def _moments(vertices, starts, masks):
+def _polytope_moments(vertices, starts, masks):
+    """By a decomposition into simplices, face after face: the first vertex of a face, and the maximal faces without it."""
     count, d, words = starts.shape[0] - 1, vertices.shape[1], masks.shape[1]
     volume, first, second = np.zeros(count), np.zeros((count, d)), np.zeros((count, d, d))
     factorial = 1.0
@@ -178,7 +181,7 @@ def _moments(vertices, starts, masks):
             pointer[level] = f + 1
             pointer[level + 1] = 0
             level += 1
-    return volume, first, second
+    return _centre(vertices, starts, volume, first, second)
 
 
 @inner
@@ -198,3 +201,7 @@ def _add_simplex(vertices, base, corners, d, size, first, second):
                     vertices[base + corners[i], m] - vertices[base, m]
                 )
             second[k, m] += size * products / ((d + 1) * (d + 2))
+
+
+#: By dimension, up to 3 and more.
+_MOMENTS = {1: _interval_moments, 2: _polygon_moments, 3: _polytope_moments}

@@ -210,12 +210,16 @@ def _vector(value: Any, name: str) -> tuple[Array, tuple[int, ...]]:
 
 def _cube(low: float, high: float, dim: int) -> Domain:
     """The commonest box, of numbers that need no conversion."""
-    return Domain("box", (Chart(_identity(dim), np.array([[low] * dim, [high] * dim], dtype=np.float64), True),), (dim,))
+    ends = np.empty((2, dim))
+    ends[0], ends[1] = low, high
+    return Domain("box", (Chart(_identity(dim), ends, True),), (dim,))
 
 
 def _identity(size: int) -> Array:
     """The input itself as a chart's map."""
-    return np.eye(size + 1, size)[None]
+    start = np.zeros((1, size + 1, size))
+    start.reshape(-1)[: size * size : size + 1] = 1.0
+    return start
 
 
 def box(low: Any, high: Any, dim: int | None = None) -> Domain:
