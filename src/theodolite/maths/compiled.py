@@ -2,27 +2,63 @@
 
 numba compiles every function on its own, once per combination of argument types, with wrappers for calls from Python and from C.
 What only compiled code calls goes without, which takes a third off the first call of all.
+
+numba keeps machine code on disk and makes it anew when the function's own file changes. It holds the functions of other files that
+are called, too, and their constants: here those files count as well, so that a new version never runs code of an old one.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
 
-__all__ = ["compiled", "inlined", "inner", "summed"]
+__all__ = ["compiled", "inlined", "inner", "relaxed", "summed"]
 
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 _UNWRAPPED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
-#: For functions that Python calls. Typed as Any: the checker knows no compiled call with unpacked arguments.
-compiled: Any = numba.njit(**_OPTIONS)
+
+def _decorator(**options: Any) -> Any:
+    """numba's decorator with machine code on disk. Typed as Any: the checker knows no compiled call with unpacked arguments."""
+    compile_ = numba.njit(cache=True, nogil=True, error_model="numpy", **options)
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        found = compile_(function)
+        found._cache._cache_file._source_stamp = _digest(function.__module__)
+        return found
+
+    return decorate
+
+
+@functools.cache
+def _digest(module: str) -> str:
+    """Of the source of a module, of what it imports from this package, and so on along modules of compiled functions."""
+    source = Path(str(sys.modules[module].__file__)).read_bytes()
+    found = hashlib.blake2b(source, digest_size=16)
+    for name in re.findall(rb"^from (theodolite\.[\w.]+) import", source, re.MULTILINE):
+        imported = Path(str(sys.modules[name.decode()].__file__)).read_bytes()
+        compiles = b"from theodolite.maths.compiled import" in imported
+        found.update(_digest(name.decode()).encode() if compiles else imported)
+    return found.hexdigest()
+
+
+#: For functions that Python calls.
+compiled: Any = _decorator()
+
+#: The same for loops that take several numbers at a time, with products and sums fused.
+relaxed: Any = _decorator(fastmath={"contract", "nsz", "arcp"})
 
 #: For functions that only compiled code calls. A call from Python would crash: it has no wrapper to take it.
-inner: Any = numba.njit(**_OPTIONS, **_UNWRAPPED)
+inner: Any = _decorator(**_UNWRAPPED)
 
 #: The same for small ones in loops, which are put in place of their calls.
-inlined: Any = numba.njit(**_OPTIONS, forceinline=True, **_UNWRAPPED)
+inlined: Any = _decorator(forceinline=True, **_UNWRAPPED)
 
 #: The same for sums that may be taken in any order, several terms at a time.
-summed: Any = numba.njit(**_OPTIONS, fastmath={"reassoc", "contract"}, **_UNWRAPPED)
+summed: Any = _decorator(fastmath={"reassoc", "contract"}, **_UNWRAPPED)

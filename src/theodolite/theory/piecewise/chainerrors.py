@@ -64,11 +64,12 @@ def _product(values, entries, at, m):
     """Rows (S, n) times a weight (m, n) whose entries begin at ``at``: (S, m)."""
     count, n = values.shape
     out = np.empty((count, m))
-    for s in range(count):
-        for j in range(m):
+    for j in range(m):
+        row = entries[at + j * n : at + (j + 1) * n]  # an index that might be negative would keep the sum from several at a time
+        for s in range(count):
             total = 0.0
             for k in range(n):
-                total += values[s, k] * entries[at + j * n + k]
+                total += values[s, k] * row[k]
             out[s, j] = total
     return out
 

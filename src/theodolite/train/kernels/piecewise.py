@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from theodolite.maths.compiled import compiled
 
 __all__ = ["PIECES", "sorted_outputs"]
 
@@ -49,7 +50,7 @@ def sorted_outputs(activation: str, w: np.ndarray, b: np.ndarray, a: np.ndarray,
     return result
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _sweep(pieces, neurons, x, order, result):
     """Outputs of every network at ascending points, each to its place in the order given."""
     slope, offset, kinks, changes = pieces

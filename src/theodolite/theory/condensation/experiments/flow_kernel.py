@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from theodolite.maths.compiled import relaxed
 from theodolite.train.kernels.elementary import select
 
 __all__ = ["descend"]
@@ -15,10 +15,9 @@ __all__ = ["descend"]
 BLOCK = 64
 
 # Sums are per lane, so nothing needs to be reassociated; NaN and infinity must survive to show divergence.
-compiled = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 
 
-@compiled
+@relaxed
 def descend(a0, v0, x, y, kappa, kappa_prime, growth, floor, most_steps):
     """Gradient descent in normalised coordinates from (a0, v0) until mean e² ≤ floor.
 
@@ -85,7 +84,7 @@ def descend(a0, v0, x, y, kappa, kappa_prime, growth, floor, most_steps):
     return distance_w, distance_a, step, loss, loss <= floor
 
 
-@compiled
+@relaxed
 def sweep(start, move, samples, rates, parts, scratch):
     """Update one block of neurons and add its parts to the outputs and to Σh², ΣA²σ′²|x|², ΣA², ΣV² (per lane)."""
     x, square, residual = samples
@@ -135,7 +134,7 @@ def sweep(start, move, samples, rates, parts, scratch):
             sums[3, k] += v[d, k] * v[d, k]
 
 
-@compiled
+@relaxed
 def preactivations(v, x, z):
     """z_k = Σ_d V_dk x_d for one input."""
     first, scale = v[0], x[0]

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
+
+from theodolite.maths.compiled import compiled
 
 __all__ = ["follow"]
 
@@ -21,7 +22,6 @@ __all__ = ["follow"]
 TINY = 1e-11
 
 # Loops and no array expressions: those take most of half a minute to compile.
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled

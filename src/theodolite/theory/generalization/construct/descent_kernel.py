@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from theodolite.maths.compiled import compiled
 
 __all__ = ["iterate"]
 
 GD, SGD, MOMENTUM, ADAM, NORMALIZED = range(5)
 
 
-@njit(cache=True)
+@compiled
 def _pull(margin: float, shift: float, logistic: bool) -> float:
     """−ℓ′(m) e^shift."""
     if not logistic:
@@ -18,7 +19,7 @@ def _pull(margin: float, shift: float, logistic: bool) -> float:
     return np.exp(shift - margin) / (1 + np.exp(-margin)) if margin > 0 else np.exp(shift) / (1 + np.exp(margin))
 
 
-@njit(cache=True)
+@compiled
 def _value(margin: float, shift: float, logistic: bool) -> float:
     """ℓ(m) e^shift."""
     if not logistic or margin > 37:
@@ -28,7 +29,7 @@ def _value(margin: float, shift: float, logistic: bool) -> float:
     return (np.log1p(np.exp(margin)) - margin) * np.exp(shift)
 
 
-@njit(cache=True)
+@compiled
 def _next_random(state: np.uint64) -> np.uint64:
     """One step of xorshift64 (Marsaglia)."""
     state ^= state << np.uint64(13)
@@ -37,7 +38,7 @@ def _next_random(state: np.uint64) -> np.uint64:
     return state
 
 
-@njit(cache=True)
+@compiled
 def _shuffle(order: np.ndarray, state: np.uint64) -> np.uint64:
     """Fisher and Yates, in place; returns the generator's next state."""
     for i in range(len(order) - 1, 0, -1):
@@ -47,7 +48,7 @@ def _shuffle(order: np.ndarray, state: np.uint64) -> np.uint64:
     return state
 
 
-@njit(cache=True)
+@compiled
 def _push(z: np.ndarray, chosen: np.ndarray, w: np.ndarray, ratio: bool, logistic: bool, push: np.ndarray) -> None:
     """−∇L over the chosen points, divided by L if ``ratio``, into ``push``."""
     push[:] = 0.0
@@ -70,7 +71,7 @@ def _push(z: np.ndarray, chosen: np.ndarray, w: np.ndarray, ratio: bool, logisti
             push[c] /= value
 
 
-@njit(cache=True)
+@compiled
 def _margin(z: np.ndarray, i: int, w: np.ndarray) -> float:
     total = 0.0
     for c in range(len(w)):
@@ -78,7 +79,7 @@ def _margin(z: np.ndarray, i: int, w: np.ndarray) -> float:
     return total
 
 
-@njit(cache=True)
+@compiled
 def iterate(
     z: np.ndarray,
     start: np.ndarray,
