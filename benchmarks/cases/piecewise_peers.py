@@ -11,6 +11,7 @@ from benchmarks.elsewhere import Elsewhere
 
 TITLE = "number of linear regions of a 2-12-12-1 network on the whole plane"
 TOLERANCE = 0.0
+GOALS = {"relucent": 1.0}
 
 
 def tree(layers: list[tuple[np.ndarray, np.ndarray]]) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from theodolite.core.arrays import as_float64, as_given, check_finite
+from theodolite.core.arrays import as_float64, as_given, check_finite, on_host
 from theodolite.core.errors import ArgumentError
 
 
@@ -49,6 +49,17 @@ def test_numpy_comes_back_as_numpy():
     assert isinstance(as_given(torch.tensor(2.0), np.ones(1)), np.floating)
     assert isinstance(as_given(torch.ones(2), [1.0]), np.ndarray)
     assert isinstance(as_given(torch.ones(2), torch.ones(1), np.ones(1)), torch.Tensor)
+
+
+def test_results_go_to_the_device_of_the_first_tensor():
+    found = as_given(torch.ones(2), np.ones(2), torch.empty(2, device="meta"), torch.ones(2))
+    assert found.device.type == "meta"
+    assert as_float64([1.0], "v", finite=False, device="meta").device.type == "meta"
+
+
+def test_tensors_are_read_on_the_host():
+    assert on_host(torch.ones(2, requires_grad=True)).tolist() == [1.0, 1.0]
+    assert on_host([1.0, 2.0]) == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("value", ["abc", None, [[1.0], [1.0, 2.0]]])

@@ -35,6 +35,15 @@ class Remote(torch.Tensor):
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
         return carry_out(function, args, kwargs or {})
 
+    @property
+    def data(self):
+        return self.detach()
+
+    @data.setter
+    def data(self, value):
+        torch._C.TensorBase.data.__set__(self, value)
+        self.inner = value.inner
+
     def numpy(self, *, force=False):
         if not force:
             raise TypeError("can't convert a tensor on accel to numpy; use Tensor.cpu() first")
@@ -76,6 +85,8 @@ def carry_out(function, args, kwargs):
     if there and any(isinstance(a, torch.Generator) for a in leaves):
         raise RuntimeError(f"expected a generator on accel but found one on cpu in {function}")
     kept = {id(t.inner): t for t in remote}
+    if function is aten._efficientzerotensor.default:  # zeros without memory, which only the layer above can compute with
+        function = aten.zeros.default
     args, kwargs = tree_map_only(Remote, lambda t: t.inner, (args, dict(kwargs)))
     kwargs |= {} if device is None else {"device": torch.device("cpu")}
     out = function(*args, **kwargs)
@@ -95,7 +106,8 @@ def accelerator():
     given, of, new = torch.tensor, torch.as_tensor, torch.Tensor.new_tensor
 
     def tensor(data, *, dtype=None, device=None, requires_grad=False):
-        return given(data, dtype=dtype).to(device or "cpu").requires_grad_(requires_grad)
+        made = given(data, dtype=dtype).to(device or "cpu")
+        return made.requires_grad_() if requires_grad else made  # asking it under a transform of functorch is an error
 
     def as_tensor(data, dtype=None, device=None):
         if isinstance(data, torch.Tensor):

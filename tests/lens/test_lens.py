@@ -335,3 +335,47 @@ def test_the_default_loss_takes_the_first_tensor_of_a_structured_output(net):
 def test_targets_that_do_not_fit_are_named(net, y, need, message):
     with pytest.raises(ArgumentError, match=message):
         Lens(net, torch.randn(20, 3), y).show(need)
+
+
+def test_a_parameter_that_is_one_number_has_a_column_of_the_jacobian():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.scale = nn.Linear(2, 3), nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x):
+            return torch.tanh(self.hidden(x)) * self.scale
+
+    model, x = Scaled(), torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    found = Lens(model, x).jacobian
+    assert found.shape == (5, 3, 10)
+    torch.testing.assert_close(found[:, :, 0], torch.tanh(model.hidden(x)).detach())
+
+
+def test_attention_has_second_derivatives():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), nn.Linear(8, 1))
+    x, y = torch.randn(4, 5, 3).double(), torch.randn(4, 5, 1).double()
+    lens = Lens(model.double(), x, y)
+    v = torch.randn(lens.show("parameters").shape, dtype=torch.float64)
+    step, start = 1e-5, lens.show("parameters")
+    sides = []
+    for sign in (1, -1):
+        torch.nn.utils.vector_to_parameters(start + sign * step * v, model.parameters())
+        sides.append(torch.cat([g.reshape(-1) for g in Lens(model, x, y).show("gradients").values()]))
+    torch.nn.utils.vector_to_parameters(start, model.parameters())
+    torch.testing.assert_close(lens.show("hvp")(v), (sides[0] - sides[1]) / (2 * step), rtol=1e-5, atol=1e-8)
+
+
+def test_jacobians_of_what_torch_does_not_batch():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.PReLU(3), nn.Flatten(), nn.Linear(48, 2)).double()
+    x = torch.randn(3, 1, 6, 6).double()
+    lens = Lens(model, x)
+    inputs, parameters = lens.show("input_jacobian"), lens.show("jacobian")
+    for n in range(3):
+        for k in range(2):
+            row = x[n : n + 1].clone().requires_grad_()
+            found = torch.autograd.grad(model(row)[0, k], [row, *model.parameters()])
+            torch.testing.assert_close(inputs[n, k], found[0].reshape(-1))
+            torch.testing.assert_close(parameters[n, k], torch.cat([g.reshape(-1) for g in found[1:]]))

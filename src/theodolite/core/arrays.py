@@ -19,13 +19,19 @@ if TYPE_CHECKING:
 else:
     ArrayLike = object
 
-__all__ = ["ArrayLike", "as_float64", "as_given", "check_finite"]
+__all__ = ["ArrayLike", "as_float64", "as_given", "check_finite", "on_host"]
 
 
 def as_float64(
-    value: Any, name: str, *, ndim: int | None = None, at_least: int | None = None, finite: bool = True
+    value: Any,
+    name: str,
+    *,
+    ndim: int | None = None,
+    at_least: int | None = None,
+    finite: bool = True,
+    device: torch.device | str | None = None,
 ) -> torch.Tensor:
-    """``value`` as a float64 tensor on its own device, with its rank and finiteness checked.
+    """``value`` as a float64 tensor, with its rank and finiteness checked.
 
     Args:
         value: numpy array, torch tensor, number or nested list of them.
@@ -33,6 +39,7 @@ def as_float64(
         ndim: exact number of dimensions required.
         at_least: least number of dimensions required (leading ones are batch dimensions).
         finite: refuse NaN and infinities.
+        device: where the result is to be, as that of the argument that ``value`` accompanies; None: where ``value`` is.
 
     Returns:
         A float64 tensor, detached from autograd only if it was not a tensor.
@@ -62,7 +69,7 @@ def as_float64(
         raise ArgumentError(f"{name} must have {ndim} dimensions, got shape {tuple(tensor.shape)}")
     if at_least is not None and tensor.ndim < at_least:
         raise ArgumentError(f"{name} must have at least {at_least} dimensions, got shape {tuple(tensor.shape)}")
-    tensor = tensor.to(torch.float64)
+    tensor = tensor.to(torch.float64) if device is None else tensor.to(device, torch.float64)
     if finite:
         check_finite(tensor, name)
     return tensor
@@ -84,8 +91,19 @@ def check_finite(tensor: torch.Tensor, name: str) -> None:
     )
 
 
+def on_host(value: Any) -> Any:
+    """``value`` as a numpy array where it is a torch tensor, on whatever device; anything else as it is.
+
+    Example:
+        >>> import torch
+        >>> on_host(torch.ones(2)).tolist(), on_host(3.0)
+        ([1.0, 1.0], 3.0)
+    """
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+
+
 def as_given(result: Any, *inputs: Any) -> Any:
-    """``result`` as numpy when no input is a torch tensor, else unchanged.
+    """A tensor ``result`` on the device of the first torch tensor among the inputs, or as numpy when there is none.
 
     Example:
         >>> import torch
@@ -94,7 +112,10 @@ def as_given(result: Any, *inputs: Any) -> Any:
     """
     import torch
 
-    if any(isinstance(i, torch.Tensor) for i in inputs) or not isinstance(result, torch.Tensor):
+    if not isinstance(result, torch.Tensor):
         return result
+    first = next((i for i in inputs if isinstance(i, torch.Tensor)), None)
+    if first is not None:
+        return result.to(first.device)
     array = result.detach().cpu().numpy()
     return array[()] if array.ndim == 0 else array

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError, StoreError
 from theodolite.lab.storage import Storage
 
@@ -56,7 +57,7 @@ class Artefact:
 
 
 def _as_array(name: Any, value: Any) -> np.ndarray:
-    array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    array = np.asarray(on_host(value))
     if array.dtype.kind not in "biufcU":
         raise ArgumentError(f"an artefact holds numbers, booleans or text, got dtype {array.dtype} at {str(name)!r}")
     return array

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError, StoreError
 from theodolite.core.experiment import canonical
 from theodolite.lab.driver import TILE_ATTEMPTS, died, orderly_stop
@@ -97,7 +98,7 @@ class Grid:
         if len(parts) != len(self.names):
             raise ArgumentError(f"compute must return one block per name ({', '.join(self.names)}), got {len(parts)}")
         for name, part in zip(self.names, parts, strict=True):
-            array = part.detach().cpu().numpy() if hasattr(part, "detach") else np.asarray(part)
+            array = np.asarray(on_host(part))
             if array.shape != expected:
                 raise ArgumentError(f"compute must return a block of shape {expected} for {slices}, got {array.shape}")
             yield name, index, array

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
 
 from theodolite.core.errors import ArgumentError, TheodoliteError, UnsupportedError
 from theodolite.lens import inputs
@@ -96,7 +98,8 @@ def hessian_product(lens: Lens) -> Callable[[torch.Tensor], torch.Tensor]:
         pieces = list(v.split([p.numel() for p in parameters.values()]))
         vectors = [piece.view_as(p).to(p) for piece, p in zip(pieces, parameters.values(), strict=True)]
         total = torch.zeros(size, dtype=v.dtype, device=v.device)
-        with frozen(lens.model):
+        # attention by its formula: the fused kernels have no second derivative
+        with frozen(lens.model), sdpa_kernel(SDPBackend.MATH):
             for share, value in _losses(lens):
                 first = torch.autograd.grad(value, list(parameters.values()), create_graph=True, allow_unused=True)
                 pairs = [(g, u) for g, u in zip(first, vectors, strict=True) if g is not None]
@@ -123,12 +126,25 @@ def _single(model: nn.Module, parameters: Mapping[str, torch.Tensor], x: torch.T
     return output.reshape(-1)
 
 
+def _jacobians(function: Callable[..., Any], x: torch.Tensor) -> Any:
+    """Values of ``function(row, chunk_size=…)``, a Jacobian, stacked; sample by sample where torch cannot batch an operation."""
+    try:
+        return vmap(function, randomness="same")(x)
+    except RuntimeError:  # PReLU with several slopes, for one
+        rows = [function(row, chunk_size=1) for row in x]
+        return tree_map(lambda *parts: torch.stack(parts), *rows)
+
+
 def parameter_jacobian(model: nn.Module, x: Any) -> torch.Tensor:
     """∂ outputs / ∂ trainable parameters, (N, K, P), in the parameters' dtype. Cost: N·K·P numbers."""
     parameters = {name: p.detach() for name, p in trainable(model).items()}
     with frozen(model):
-        per_sample = vmap(jacrev(lambda p, row: _single(model, p, row)), (None, 0), randomness="same")(parameters, x)
-    return torch.cat([j.flatten(2) for j in per_sample.values()], 2)
+
+        def one(row: torch.Tensor, chunk_size: int | None = None) -> Any:
+            return jacrev(lambda p: _single(model, p, row), chunk_size=chunk_size)(parameters)
+
+        per_sample = _jacobians(one, x)
+    return torch.cat([j.reshape(*j.shape[:2], -1) for j in per_sample.values()], 2)
 
 
 def input_jacobian(model: nn.Module, x: Any) -> torch.Tensor:
@@ -136,5 +152,9 @@ def input_jacobian(model: nn.Module, x: Any) -> torch.Tensor:
     if not x.is_floating_point():
         raise UnsupportedError(f"the inputs are {x.dtype}; a Jacobian with respect to them needs floating point")
     with frozen(model):
-        jacobian = vmap(jacrev(lambda row: _single(model, {}, row)), randomness="same")(x)
+
+        def one(row: torch.Tensor, chunk_size: int | None = None) -> Any:
+            return jacrev(lambda r: _single(model, {}, r), chunk_size=chunk_size)(row)
+
+        jacobian = _jacobians(one, x)
     return jacobian.flatten(2).detach()

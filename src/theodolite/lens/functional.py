@@ -26,14 +26,15 @@ ParameterChoice: TypeAlias = "str | Iterable[str | nn.Parameter] | Callable[[str
 def as_inputs(x: Any, name: str, dtype: torch.dtype, device: torch.device) -> Inputs:
     """One input, or a tuple of inputs of a module with several, as tensors with a common first dimension.
 
-    Floating-point inputs are cast to ``dtype`` and checked to be finite; integer inputs (tokens) stay as they are.
+    Floating-point inputs are cast to ``dtype`` and checked to be finite; integer inputs (tokens) stay as they are. Arrays go to
+    the parameters' device.
 
     Raises:
         ArgumentError: no sample, NaN, unequal numbers of samples, or a device other than the parameters'.
     """
     parts = []
     for part in x if isinstance(x, tuple) else (x,):
-        tensor = part if isinstance(part, torch.Tensor) else torch.as_tensor(np.asarray(part))
+        tensor = part if isinstance(part, torch.Tensor) else torch.as_tensor(np.asarray(part)).to(device)
         if tensor.ndim == 0 or tensor.shape[0] == 0:
             raise ArgumentError(f"{name} must have samples along its first dimension, got shape {tuple(tensor.shape)}")
         if tensor.device != device:

@@ -33,7 +33,7 @@ def cotangents(outputs: str | int, width: int, dtype: torch.dtype, device: torch
     eye = torch.eye(width, dtype=dtype, device=device)
     if outputs == "sum":
         return torch.ones(1, width, dtype=dtype, device=device)
-    return eye[[outputs]] if isinstance(outputs, int) else eye
+    return eye[outputs][None] if isinstance(outputs, int) else eye
 
 
 @dataclass

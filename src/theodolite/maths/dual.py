@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import UnsupportedError
 from theodolite.maths import piecewise_linear
 from theodolite.maths.activation import Activation, identify
@@ -81,7 +82,7 @@ class Dual:
         return self._evaluate(self.slope_covariance, "derivative", q1, q2, c)
 
     def _evaluate(self, map_: Covariance, which: str, q1: Any, q2: Any, c: Any) -> Any:
-        arrays = [_plain(a) for a in (q1, q2, c)]
+        arrays = [on_host(a) for a in (q1, q2, c)]
         v1, v2, corr = check_variance(arrays[0], "q1"), check_variance(arrays[1], "q2"), check_correlation(arrays[2])
         size = np.broadcast(v1, v2, corr).size
         if size >= TABLE_FROM and self._table is not None and self._table.pays(v1, v2, corr):
@@ -96,13 +97,6 @@ class Dual:
         if self.form == "closed form":
             return None
         return DualTable(self.covariance, self.slope_covariance, few_only=self.form == "Owen")
-
-
-def _plain(value: Any) -> Any:
-    import sys
-
-    torch = sys.modules.get("torch")
-    return value.detach().cpu().numpy() if torch is not None and isinstance(value, torch.Tensor) else value
 
 
 def _like(result: Array, *given: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError, NumericalError
 from theodolite.maths.activation import Activation, identify
 from theodolite.maths.resolution import Array
@@ -51,7 +52,7 @@ def density(z: Array) -> Array:
 
 
 def _real(value: Any, name: str) -> Array:
-    values = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    values = np.asarray(on_host(value))
     if values.dtype.kind not in "fiu":
         raise ArgumentError(f"{name} must be a real number or an array of them, got dtype {values.dtype}")
     return values.astype(np.float64)

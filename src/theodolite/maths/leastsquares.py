@@ -139,7 +139,7 @@ def least_squares(
     import torch
 
     tall = as_float64(matrix, "matrix", ndim=2).detach()
-    right = as_float64(rhs, "rhs", at_least=1).detach().to(tall.device)
+    right = as_float64(rhs, "rhs", at_least=1, device=tall.device).detach()
     cut = CUTOFF if cutoff is None else float(cutoff)
     _check(tall, right, scale, cut)
     columns = right[:, None] if right.ndim == 1 else right

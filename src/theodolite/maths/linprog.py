@@ -40,7 +40,8 @@ class HalfspaceStack:
         self.dim = dim
         self.low = np.full(dim, -np.inf) if low is None else np.asarray(low, dtype=np.float64)
         self.high = np.full(dim, np.inf) if high is None else np.asarray(high, dtype=np.float64)
-        self.rows: list[Array] = []  # (a, ‖a‖, c), a scaled to unit length
+        self.rows: list[Array] = []  # (a, c), a scaled to unit length
+        self.limits: list[float] = []  # on a·x: −c, unless it is moved for a while
         self._highs = _new_highs(dim, self.low, self.high)
 
     def push(self, normal: Array, constant: float) -> None:
@@ -48,6 +49,7 @@ class HalfspaceStack:
         size = float(np.linalg.norm(normal))
         row = np.append(normal, constant) / size
         self.rows.append(row)
+        self.limits.append(-row[-1])
         if self._highs is not None:
             index = np.arange(self.dim + 1, dtype=np.int32)
             self._highs.addRow(-np.inf, -row[-1], self.dim + 1, index, np.append(row[:-1], 1.0))
@@ -55,6 +57,7 @@ class HalfspaceStack:
     def pop(self) -> None:
         """Remove the half-space that was added last."""
         self.rows.pop()
+        self.limits.pop()
         if self._highs is not None:
             self._highs.deleteRows(1, np.array([len(self.rows)], dtype=np.int32))
 
@@ -79,13 +82,25 @@ class HalfspaceStack:
         return solved[0], solved[1][:-1]
 
     def needed(self) -> list[int]:
-        """The half-spaces that cut something off which all others leave: the polytope's facets, one program each."""
-        found = []
+        """Half-spaces that make up the polytope, each of which cuts something off: its facets, one program each.
+
+        One after the other: what is not needed is left out from then on, so that of two equal half-spaces one stays.
+        """
+        kept = list(range(len(self.rows)))
         for k, row in enumerate(self.rows):
             solved = self._solve(np.append(row[:-1], 0.0), ball=False, relaxed=k)
-            if solved is None or solved[0] + row[-1] > THIN:
-                found.append(k)
-        return found
+            if solved is not None and solved[0] + row[-1] <= THIN:
+                kept.remove(k)
+                self._limit(k, np.inf)
+        for k in set(range(len(self.rows))) - set(kept):
+            self._limit(k, -self.rows[k][-1])
+        return kept
+
+    def _limit(self, row: int, limit: float) -> None:
+        """Let a·x go up to a limit."""
+        self.limits[row] = limit
+        if self._highs is not None:
+            self._highs.changeRowBounds(row, -np.inf, limit)
 
     def _solve(self, objective: Array, ball: bool, relaxed: int | None = None) -> tuple[float, Array] | None:
         """Maximise over the polytope, with half-space ``relaxed`` moved outward by one."""
@@ -96,7 +111,7 @@ class HalfspaceStack:
         highs.changeColsCost(self.dim + 1, index, -objective)
         highs.changeColBounds(self.dim, 0.0, 1.0 if ball else 0.0)
         if relaxed is not None:
-            highs.changeRowBounds(relaxed, -np.inf, 1.0 - self.rows[relaxed][-1])
+            self._limit(relaxed, 1.0 - self.rows[relaxed][-1])
         highs.run()
         optimal = highs.modelStatusToString(highs.getModelStatus()) == "Optimal"
         if not optimal:  # once more from scratch: a warm start may end in a status that says nothing
@@ -105,7 +120,7 @@ class HalfspaceStack:
             optimal = highs.modelStatusToString(highs.getModelStatus()) == "Optimal"
         x = np.array(highs.getSolution().col_value) if optimal else None
         if relaxed is not None:
-            highs.changeRowBounds(relaxed, -np.inf, -self.rows[relaxed][-1])
+            self._limit(relaxed, -self.rows[relaxed][-1])
         return None if x is None else (float(objective @ x), x)
 
     def _solve_scipy(self, objective: Array, ball: bool, relaxed: int | None) -> tuple[float, Array] | None:
@@ -113,7 +128,9 @@ class HalfspaceStack:
 
         rows = self.rows + _bound_rows(self.low, self.high)
         matrix = np.array([np.append(r[:-1], 1.0) for r in rows]).reshape(-1, self.dim + 1)
-        limits = [-r[-1] + (k == relaxed) for k, r in enumerate(rows)]
+        limits = self.limits + [-r[-1] for r in rows[len(self.limits) :]]
+        if relaxed is not None:
+            limits[relaxed] += 1.0
         bounds = [(None, None)] * self.dim + [(0.0, 1.0 if ball else 0.0)]
         result = linprog(-objective, A_ub=matrix if rows else None, b_ub=limits or None, bounds=bounds, method="highs")
         return (float(objective @ result.x), result.x) if result.status == 0 else None

@@ -309,7 +309,8 @@ class Ensemble:
         from theodolite.train.checkpoint import write
 
         key = self._specification().key
-        content = {"key": key, "members": self.members, "seeds": self.seeds, "parameters": self.parameters}
+        parameters = {name: value.cpu() for name, value in self.parameters.items()}
+        content = {"key": key, "members": self.members, "seeds": self.seeds, "parameters": parameters}
         return write(path, content)
 
     @classmethod

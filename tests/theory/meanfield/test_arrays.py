@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.integrate import quad
 
 import theodolite.theory.meanfield as mf
@@ -137,3 +138,8 @@ def test_shapes_that_do_not_broadcast_are_named():
     ):
         with pytest.raises(ArgumentError, match="must broadcast against each other"):
             call()
+
+
+def test_numbers_in_tensors_are_numbers():
+    found = mf.attention(2, 4, sigma_a2=torch.tensor(1.5), q0=np.array(2.0))
+    assert found.correlation.tolist() == mf.attention(2, 4, sigma_a2=1.5, q0=2.0).correlation.tolist()

@@ -124,7 +124,7 @@ def test_another_job_is_refused(nets, tmp_path):
 def test_what_cannot_be_shared_out_is_refused(nets, tmp_path):
     model = nets["he"]((2, 4, 1), 0)
     for options in ({"out": tmp_path}, {"executor": Dying(1)}):
-        with pytest.raises(td.UnsupportedError, match="linear programs"):
+        with pytest.raises(td.UnsupportedError, match="found in one go"):
             td.piecewise.regions(model, None, **options)
     with pytest.raises(td.ArgumentError, match="max_regions"):
         td.piecewise.regions(model, SQUARE, out=tmp_path, max_regions=3)

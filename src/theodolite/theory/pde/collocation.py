@@ -49,7 +49,7 @@ def placed(features: RandomFeatures, points: Any) -> tuple[torch.Tensor, torch.T
     """
     m, dim = len(features.centers), features.dim
     if not isinstance(points, Integral) or isinstance(points, bool):
-        found = as_points(points, features.box)
+        found = as_points(points, features.box).cpu()
         return found, features.locate(found), max(2, round(len(found) ** (1 / dim)))
     if points < 1:
         raise ArgumentError(f"points must be a positive integer or an array (N, {dim}), got {points}")

@@ -134,7 +134,7 @@ class RandomFeatures:
                 rows = near[:, i].nonzero()[:, 0]
                 result[rows, i] = self._smooth_local(points[rows], i, orders)
         flat = result.reshape(len(points), -1)
-        return flat.to(x.device) if isinstance(x, torch.Tensor) else as_given(flat, x)
+        return as_given(flat, x)
 
     def _orders(self, order: int | Sequence[int]) -> tuple[int, ...]:
         orders = (order,) if isinstance(order, int) else tuple(order)

@@ -30,8 +30,9 @@ def relative_error(values: Any, exact: Any, weights: Any = None) -> float:
         >>> relative_error([1.0, 2.5, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0])
         0.75
     """
-    u, truth = as_float64(values, "values"), as_float64(exact, "exact")
-    w = torch.ones_like(truth) if weights is None else as_float64(weights, "weights")
+    u = as_float64(values, "values")
+    truth = as_float64(exact, "exact", device=u.device)
+    w = torch.ones_like(truth) if weights is None else as_float64(weights, "weights", device=u.device)
     if not u.shape == truth.shape == w.shape:
         raise ArgumentError(f"values, exact and weights must agree in shape, got {u.shape}, {truth.shape}, {w.shape}")
     size = float((w * truth**2).sum().sqrt())

@@ -46,8 +46,8 @@ def as_points(points: Any, box: torch.Tensor, name: str = "points") -> torch.Ten
         found = found.reshape(-1, 1)
     if found.ndim != 2 or found.shape[1] != dim or not len(found):
         raise ArgumentError(f"{name} must have shape (N, {dim}), N ≥ 1, got {tuple(found.shape)}")
-    slack = 1e-12 * (box[:, 1] - box[:, 0])
     low, high = box.to(found.device).unbind(1)
+    slack = 1e-12 * (high - low)
     outside = ((found < low - slack) | (found > high + slack)).any(1)
     if bool(outside.any()):
         first = int(outside.nonzero()[0])
@@ -65,7 +65,7 @@ def values_at(values: Any, points: torch.Tensor, name: str) -> torch.Tensor:
         >>> values_at(lambda x: x[:, 0] ** 2, torch.tensor([[1.0], [2.0]]), "rhs").tolist()
         [1.0, 4.0]
     """
-    found = as_float64(values(points) if callable(values) else values, name)
+    found = as_float64(values(points) if callable(values) else values, name, device=points.device)
     if found.ndim == 0:
         found = found.expand(len(points))
     if found.shape == (len(points), 1):

@@ -112,7 +112,7 @@ class Problem:
                 ) from None
         if not callable(given.operator):
             raise ArgumentError(f"the operator of a condition must be callable, got {given.operator!r}")
-        return Condition(given.operator, as_points(given.points, self.box, "points of a condition"), given.values)
+        return Condition(given.operator, as_points(given.points, self.box, "points of a condition").cpu(), given.values)
 
     def _check_faces(self) -> None:
         every = [(axis, side) for axis in range(self.dim) for side in (0, 1)]

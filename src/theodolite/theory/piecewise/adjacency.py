@@ -83,7 +83,8 @@ def facet_neighbours(cells: Cells, index: PatternIndex, resolution: float) -> Ar
     """Pairs (i, j), i < j, of cells that share a facet, (P, 2).
 
     Across a facet its switch flips, generically nothing else: the neighbour is looked up by pattern. What is left (several
-    switches flip at once, or the domain has several charts) is matched by the facets' centres.
+    switches flip at once, or the domain has several charts) is matched by the facets' centres, or, for cells without vertices, by who
+    holds a point of the facet.
     """
     owner = np.repeat(np.arange(len(cells)), np.diff(cells.facet_starts))
     first, second = label_columns(cells.labels)
@@ -98,7 +99,7 @@ def facet_neighbours(cells: Cells, index: PatternIndex, resolution: float) -> Ar
     ends = np.flatnonzero(cells.labels < 0) if index.charts.max(initial=0) > 0 else np.zeros(0, dtype=int)
     left = np.concatenate([left, ends])
     if len(left):
-        pairs.append(_by_centre(cells, owner, left, resolution))
+        pairs.append(_by_centre(cells, owner, left, resolution) if len(cells.points) else _by_point(cells, owner, left))
     both = np.sort(np.concatenate(pairs), axis=1)
     return np.unique(both[both[:, 0] != both[:, 1]], axis=0)
 
@@ -123,6 +124,38 @@ def _by_centre(cells: Cells, owner: Array, facets: Array, resolution: float) -> 
     close = tree.query_pairs(resolution, output_type="ndarray")
     pairs = owner[facets][close]
     return pairs.reshape(-1, 2)
+
+
+def _by_point(cells: Cells, owner: Array, facets: Array) -> Array:
+    """Cells whose closures hold a point from within a facet, with the facet's own."""
+    rows = cells.facets[:, :-1] / np.linalg.norm(cells.facets[:, :-2], axis=1)[:, None]
+    pairs = []
+    for f in map(int, facets):
+        low, high = cells.facet_starts[owner[f] : owner[f] + 2]
+        point = _facet_point(rows[f], np.delete(rows[low:high], f - low, axis=0))
+        if point is None:
+            continue
+        beyond = np.maximum.reduceat(rows[:, :-1] @ point + rows[:, -1], cells.facet_starts[:-1])
+        for other in np.flatnonzero(beyond <= 1e-9 * max(1.0, float(np.abs(point).max()))):
+            pairs.append((owner[f], other))
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _facet_point(row: Array, others: Array) -> Array | None:
+    """A point of a·t + c = 0 inside all other half-spaces; None where there is none."""
+    from theodolite.maths.linprog import HalfspaceStack
+
+    foot, d = -row[-1] * row[:-1], len(row) - 1
+    if d == 1:
+        return np.asarray(foot)
+    basis = np.linalg.svd(row[None, :-1])[2][1:]  # rows: directions within the hyperplane
+    stack = HalfspaceStack(d - 1)
+    for other in others:
+        normal = basis @ other[:-1]
+        if np.linalg.norm(normal) > 1e-12:
+            stack.push(normal, float(other[:-1] @ foot + other[-1]))
+    found = stack.inside()
+    return None if found is None else foot + found[0] @ basis
 
 
 def _facet_centres(cells: Cells, facets: Array) -> Array:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from theodolite.core.arrays import as_float64
+from theodolite.core.arrays import as_float64, on_host
 from theodolite.core.errors import ArgumentError
 from theodolite.theory.piecewise.arguments import integer, number
 
@@ -125,7 +125,7 @@ class Domain:
 
     def to_input(self, points: Any) -> Array:
         """Points of the domain, (..., d), as inputs, (..., D)."""
-        t = as_float64(points, "points", at_least=1).numpy()
+        t = on_host(as_float64(points, "points", at_least=1))
         if t.shape[-1] != self.dim:
             raise ArgumentError(f"points must have {self.dim} coordinates in the last dimension, got shape {t.shape}")
         flat = t.reshape(-1, self.dim)

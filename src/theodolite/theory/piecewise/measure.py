@@ -25,6 +25,7 @@ from theodolite.theory.piecewise.program import Program
 from theodolite.theory.piecewise.regions import Regions
 from theodolite.theory.piecewise.search import Leaf, search_regions
 from theodolite.theory.piecewise.stored import StoredRegions, store_regions
+from theodolite.theory.piecewise.unbounded import regions_everywhere
 
 __all__ = ["dead_fraction", "regions", "switching_fraction", "visited_regions"]
 
@@ -72,7 +73,8 @@ def regions(
     """All activation regions with interior of a piecewise-linear network on a domain, with their affine maps.
 
     d = 1 by breakpoints, d = 2 by polygon cutting, 3 ≤ d ≤ 6 by cutting polytopes along their edges, all depth first in bounded
-    memory; all of ℝᵈ and d > 6 by linear programming over half-spaces (HiGHS).
+    memory; all of ℝᵈ likewise, in 2 d + 1 charts that reach to infinity; d > 6, and ``max_regions`` on all of ℝᵈ, by linear programming
+    over half-spaces (HiGHS).
 
     Args:
         model: any module of Linear, convolution, BatchNorm (eval mode), ReLU, LeakyReLU, PReLU, abs, hardtanh, ReLU6, hard sigmoid,
@@ -92,13 +94,13 @@ def regions(
         `Regions`; with ``out`` a `StoredRegions`, which reads them tile by tile.
 
     Raises:
-        UnsupportedError: an operation that is not piecewise linear; certificates where linear programming decides.
+        UnsupportedError: an operation that is not piecewise linear; certificates on all of ℝᵈ or for d > 6.
         ArgumentError: non-finite weights, a domain of the wrong dimension, a bad option.
         StoreError: ``out`` belongs to another job, or cannot be written.
 
-    Cost: 0.04 ms and 0.5 to 1.5 µs per segment (d = 1, width ≤ 64), 0.04 ms and 0.5 to 2 µs per region (d = 2, width ≤ 64; every region
-    costs a product of each layer's weights, which rules beyond), about 10 µs per cell (d = 3); 2 to 6 ms per region by linear
-    programming. Once per installation numba compiles, 20 to 30 seconds.
+    Cost: 0.04 ms and 0.5 to 1.5 µs per segment (d = 1, width ≤ 64), 0.04 ms and 0.5 to 2 µs per region (d = 2, width ≤ 64; every
+    region costs a product of each layer's weights, which rules beyond), about 10 µs per cell (d = 3); on all of ℝᵈ three to five times
+    that; 2 to 6 ms per region by linear programming. Once per installation numba compiles, 20 to 30 seconds.
 
     Example:
         >>> hat = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
@@ -116,18 +118,19 @@ def regions(
         check_executor(executor)
     program = lower(model, _input_shape(model, domain), output)
     if domain is None or domain.dim > LARGEST_DIM:
+        where = "on all of ℝᵈ" if domain is None else f"for d = {domain.dim}"
         if certify != "none":
-            where = "on all of ℝᵈ" if domain is None else f"for d = {domain.dim}"
             raise UnsupportedError(
-                f"certify={certify!r} needs a bounded domain with d ≤ {LARGEST_DIM}, since {where} floating-point linear programs "
-                'decide; use certify="none", or a smaller domain'
+                f"certify={certify!r} needs a bounded domain with d ≤ {LARGEST_DIM}, since {where} floating-point numbers decide; use "
+                'certify="none", or a smaller domain'
             )
         if executor is not None or out is not None:
             raise UnsupportedError(
-                f"executor and out share cells out, but here (all of ℝᵈ, or d > {LARGEST_DIM}) linear programs search one region "
-                "after the other; leave them out, or take a bounded domain or a slice"
+                f"executor and out are for bounded domains with d ≤ {LARGEST_DIM}, but {where} regions are found in one go; leave them "
+                "out, or take a bounded domain or a slice"
             )
-        return _by_search(program, domain, max_regions)
+        everything = domain is None and max_regions is None and program.input_size <= LARGEST_DIM and program.switches
+        return regions_everywhere(program) if everything else _by_search(program, domain, max_regions)
     if out is None:
         return cut_regions(program, domain, certify, max_regions, executor)
     if max_regions is not None:

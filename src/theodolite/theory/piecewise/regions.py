@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from theodolite.core.arrays import as_float64
+from theodolite.core.arrays import as_float64, on_host
 from theodolite.core.errors import ArgumentError, NumericalError, UnsupportedError
 from theodolite.theory.piecewise.adjacency import PatternIndex, containing, facet_neighbours, same_maps
 from theodolite.theory.piecewise.analysis import extreme, integral, lipschitz, variance
@@ -39,11 +39,11 @@ class Regions:
     Attributes:
         program: the network.
         domain: where; None for all of ℝᵈ.
-        cells: geometry of the regions. Those found by linear programming have facets, but no vertices.
+        cells: geometry of the regions. Those on all of ℝᵈ or found by linear programming have facets, but no vertices.
         charts: (R,): which convex piece of the domain a region lies in.
         bits: (R, bytes): packed patterns.
         maps: (R, d + 1, outputs): slopes and constant.
-        witnesses: (R, d): a point in the interior of each region, for those found by linear programming; else empty.
+        witnesses: (R, d): a point in the interior of each region without vertices; else empty.
         complete: whether all regions were found (``max_regions`` may have stopped the search).
         certify: ``none``, ``filtered`` or ``exact``.
     """
@@ -94,7 +94,7 @@ class Regions:
         """Vertices of each region, (k_i, d); in order around it for d = 2.
 
         Raises:
-            UnsupportedError: the regions were found by linear programming (unbounded domain, or d > 6).
+            UnsupportedError: the regions have none (unbounded domain, or d > 6).
         """
         self._need_vertices("vertices")
         points = self.cells.points[:, :-1]
@@ -188,6 +188,8 @@ class Regions:
 
     def _needed(self, i: int) -> list[int]:
         """Facets among the kept half-spaces of a region found by linear programming."""
+        if "all needed" in self._cache:
+            return list(range(self.cells.facet_starts[i + 1] - self.cells.facet_starts[i]))
         key = f"needed {i}"
         if key not in self._cache:
             self._cache[key] = self._stack(i).needed()
@@ -253,7 +255,7 @@ class Regions:
         return int(found[0]) if single else found
 
     def _points(self, x: Any) -> tuple[Array, bool]:
-        points = as_float64(x, "x").detach().cpu().numpy()
+        points = on_host(as_float64(x, "x"))
         single = points.ndim == 0 or (points.ndim == 1 and (self.dim > 1 or len(points) == 1))
         points = points.reshape(1, -1) if single else points.reshape(-1, 1) if points.ndim == 1 else points
         if points.ndim != 2 or points.shape[1] != self.dim:
@@ -272,7 +274,7 @@ class Regions:
     def to_input(self, points: Any) -> Array:
         """Points of the domain, (..., d), as inputs of the network, (..., D)."""
         if self.domain is None:
-            return as_float64(points, "points").numpy()
+            return on_host(as_float64(points, "points"))
         return self.domain.to_input(points)
 
     # what follows ------------------------------------------------------------------------------------------------------------

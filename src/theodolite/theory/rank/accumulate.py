@@ -64,7 +64,7 @@ class GramAccumulator:
             raise ArgumentError(f"features must have {self._sum.shape[0]} columns as before, got {tensor.shape[1]}")
         if self._weighted not in (None, weights is not None):
             raise ArgumentError("weights must be given with every update or with none")
-        w = None if weights is None else as_float64(weights, "weights", ndim=1).to(tensor.device)
+        w = None if weights is None else as_float64(weights, "weights", ndim=1, device=tensor.device)
         if w is not None and (len(w) != len(tensor) or bool((w < 0).any())):
             raise ArgumentError(f"weights must hold {len(tensor)} values that are not negative, got shape {tuple(w.shape)}")
         total = torch.zeros(tensor.shape[1], tensor.shape[1], dtype=torch.float64, device=tensor.device)

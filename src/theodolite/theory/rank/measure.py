@@ -276,7 +276,7 @@ def seed_epsilon_rank(features: Any, g: Any, eps: float = 1e-3) -> int:
         4
     """
     phi, _, _ = _checked(features, None)
-    values = as_float64(g, "g", ndim=2)
+    values = as_float64(g, "g", ndim=2, device=phi.device)
     if values.shape[0] != phi.shape[0] or phi.ndim != 2:
         raise ArgumentError(f"g must have one row per sample of features {tuple(phi.shape)}, got {tuple(values.shape)}")
     order, index = values.mean(1).sort()
@@ -297,7 +297,7 @@ def _checked(features: Any, weights: Any, *, finite: bool = True) -> tuple[torch
         raise ArgumentError(f"features must hold at least one sample and one neuron, got shape {tuple(phi.shape)}")
     if weights is None:
         return phi, None, dtype
-    w = as_float64(weights, "weights", at_least=1).to(phi.device)
+    w = as_float64(weights, "weights", at_least=1, device=phi.device)
     if w.shape[-1] != phi.shape[-2]:
         raise ArgumentError(f"weights must have one entry per sample, {phi.shape[-2]}, got shape {tuple(w.shape)}")
     if w.ndim > 1:
@@ -380,7 +380,7 @@ def _output_functions(scaled: torch.Tensor, outgoing: Any) -> torch.Tensor:
     if outgoing is None:
         norms = scaled.norm(dim=-2, keepdim=True)
         return scaled / torch.where(norms > 0, norms, 1.0)
-    beta = as_float64(outgoing, "outgoing", at_least=1).to(scaled.device)
+    beta = as_float64(outgoing, "outgoing", at_least=1, device=scaled.device)
     if beta.ndim == 1:
         beta = beta[:, None]
     if beta.shape[-2] != n:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from theodolite.core.arrays import as_float64, as_given
+from theodolite.core.arrays import as_float64, as_given, on_host
 from theodolite.core.errors import ArgumentError
 from theodolite.maths.spectrum import weighted
 
@@ -71,7 +71,7 @@ def approximation_bound(n: Any, p: Any, eps: Any, beta_norm: Any) -> Any:
         >>> round(approximation_bound(n=10, p=9, eps=1e-3, beta_norm=1.0), 12)
         0.1
     """
-    threshold, norm = as_float64(eps, "eps").numpy(), as_float64(beta_norm, "beta_norm").numpy()
+    threshold, norm = (on_host(as_float64(v, n)) for v, n in ((eps, "eps"), (beta_norm, "beta_norm")))
     if (threshold < 0).any() or (norm < 0).any():
         raise ArgumentError(f"eps and beta_norm must be finite and not negative, got eps={eps}, beta_norm={beta_norm}")
     bound = np.sqrt(threshold) / submatrix_bound(n, p) * norm
@@ -124,7 +124,7 @@ def loss_lower_bound(features: Any, target: Any, beta_norm: float, weights: Any 
     if not (math.isfinite(beta_norm) and beta_norm >= 0):
         raise ArgumentError(f"beta_norm must be finite and not negative, got {beta_norm}")
     phi = as_float64(features, "features", at_least=2)
-    u = as_float64(target, "target", at_least=1)
+    u = as_float64(target, "target", at_least=1, device=phi.device)
     if u.ndim == phi.ndim - 1:
         u = u[..., None]
     if u.ndim < phi.ndim and u.ndim <= 2 and u.shape[0] == phi.shape[-2]:  # one target for all leading dimensions
@@ -133,7 +133,7 @@ def loss_lower_bound(features: Any, target: Any, beta_norm: float, weights: Any 
         raise ArgumentError(f"target must have one row per sample of features {tuple(phi.shape)}, got {tuple(u.shape)}")
     w = None
     if weights is not None:
-        w = as_float64(weights, "weights", at_least=1)
+        w = as_float64(weights, "weights", at_least=1, device=phi.device)
         if bool((w < 0).any()):
             raise ArgumentError(f"weights must not be negative, got a minimum of {w.min().item()}")
     a, b = weighted(phi, w), weighted(u, w)

@@ -92,7 +92,7 @@ def infinite_kernels(
         out: folder or URL of a zarr group to write the kernels to, tile by tile; an interrupted run is resumed.
 
     Returns:
-        `InfiniteKernels`: numpy or torch as ``x1``; zarr arrays when ``out`` is given.
+        `InfiniteKernels`: numpy or torch as ``x1``, and on its device; zarr arrays when ``out`` is given.
 
     Raises:
         ArgumentError: negative variances or depth, NaN, a missing or superfluous width.

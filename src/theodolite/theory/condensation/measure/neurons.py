@@ -77,7 +77,7 @@ def amplitude(weights: Tensor, outgoing: Tensor) -> Tensor:
         [10.0, 0.5]
     """
     rows = as_float64(weights, "weights", at_least=2)
-    out = as_float64(outgoing, "outgoing", at_least=1)
+    out = as_float64(outgoing, "outgoing", at_least=1, device=rows.device)
     if out.ndim < rows.ndim:
         out = out.unsqueeze(-2)
     if out.shape[-1] != rows.shape[-2]:
@@ -169,7 +169,8 @@ def relative_distance(weights: Tensor, initial_weights: Tensor) -> Tensor:
         >>> float(relative_distance(np.full((2, 2), 3.0), np.full((2, 2), 2.0)))
         0.5
     """
-    now, start = as_float64(weights, "weights", at_least=2), as_float64(initial_weights, "initial_weights", at_least=2)
+    now = as_float64(weights, "weights", at_least=2)
+    start = as_float64(initial_weights, "initial_weights", at_least=2, device=now.device)
     if now.shape[-2:] != start.shape[-2:]:
         raise ArgumentError(f"initial_weights must have the shape of weights, got {tuple(start.shape)} and {tuple(now.shape)}")
     size = torch.linalg.matrix_norm(start)
@@ -231,7 +232,7 @@ def weighted_orientations(weights: Any, amplitudes: Any) -> tuple[Tensor, Tensor
     """Unit rows (zero where the row is zero) and their shares of the total amplitude (summing to one)."""
     rows = as_float64(weights, "weights", at_least=2)
     norms = rows.norm(dim=-1)
-    mass = norms if amplitudes is None else as_float64(amplitudes, "amplitudes", at_least=1)
+    mass = norms if amplitudes is None else as_float64(amplitudes, "amplitudes", at_least=1, device=rows.device)
     if mass.shape[-1] != rows.shape[-2]:
         raise ArgumentError(
             f"amplitudes must have one entry per neuron: got {mass.shape[-1]} for {rows.shape[-2]} rows of weights"

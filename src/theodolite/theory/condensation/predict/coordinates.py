@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError, unknown
 
 __all__ = [
@@ -151,7 +152,7 @@ def boundary_distance(gamma: Any, gamma_prime: Any) -> Any:
         (0.5, -0.5)
     """
     score = _condensation_score(gamma, gamma_prime)
-    g, p = np.broadcast_arrays(np.asarray(gamma, dtype=np.float64), np.asarray(gamma_prime, dtype=np.float64))
+    g, p = np.broadcast_arrays(_numbers("gamma", gamma), _numbers("gamma_prime", gamma_prime))
     to_vertical = np.hypot(g - 1, np.maximum(p, 0))
     along = np.maximum((g - 1 + p) / 2, 0)  # projection on the ray (1 + s, s)
     to_diagonal = np.hypot(g - 1 - along, p - along)
@@ -185,7 +186,7 @@ def relative_distance_exponent(gamma: Any, gamma_prime: Any) -> Any:
         (-0.5, 0.5, 0.0)
     """
     _condensation_score(gamma, gamma_prime)
-    g, p = np.broadcast_arrays(np.asarray(gamma, dtype=np.float64), np.asarray(gamma_prime, dtype=np.float64))
+    g, p = np.broadcast_arrays(_numbers("gamma", gamma), _numbers("gamma_prime", gamma_prime))
     weak = g - 1 - 2 * np.maximum(p, 0)
     strong = np.where(p >= g - 1, 2 * (g - 1 - p), np.where(p <= 1 - g, g - 1, (g - 1 - p) / 2))
     return _plain(np.where(g <= 1, weak, strong) + 0.0)
@@ -202,7 +203,7 @@ def _condensation_score(gamma: Any, gamma_prime: Any) -> Array:
 
 def _numbers(name: str, value: Any) -> Array:
     try:
-        return np.asarray(value, dtype=np.float64)
+        return np.asarray(on_host(value), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"{name} must be a number or an array of numbers, got {value!r}") from error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError, NumericalError, unknown
 from theodolite.theory.generalization.predict.flow import LOSSES, log_loss
 from theodolite.theory.generalization.predict.labelled import as_matrix, folded, like, positive
@@ -127,7 +128,7 @@ def gradient_descent(
 
 
 def _marks(steps: Any) -> np.ndarray:
-    marks = np.asarray(steps.detach().cpu() if hasattr(steps, "detach") else steps).ravel()
+    marks = np.asarray(on_host(steps)).ravel()
     if marks.size == 0 or not np.issubdtype(marks.dtype, np.integer) or marks[0] < 0 or np.any(np.diff(marks) < 0):
         raise ArgumentError(f"steps must be increasing integers ≥ 0, got {marks[:8].tolist()}")
     return marks.astype(np.int64)

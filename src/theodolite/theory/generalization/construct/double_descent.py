@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError
 from theodolite.maths.nestedleastsquares import nested_least_squares
 from theodolite.theory.generalization.predict.labelled import like
@@ -123,7 +124,7 @@ def _errors(prediction: np.ndarray, targets: np.ndarray, real: bool) -> tuple[fl
 
 def _matrix(value: Any, name: str) -> np.ndarray:
     """A finite matrix in double precision, real or complex."""
-    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    array = np.asarray(on_host(value))
     if array.ndim != 2 or array.size == 0:
         raise ArgumentError(f"{name} must be a non-empty matrix (samples, features), got shape {array.shape}")
     array = array.astype(np.complex128 if np.iscomplexobj(array) else np.float64, copy=False)
@@ -133,7 +134,7 @@ def _matrix(value: Any, name: str) -> np.ndarray:
 
 
 def _targets(value: Any, name: str) -> np.ndarray:
-    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    array = np.asarray(on_host(value))
     if array.ndim not in (1, 2):
         raise ArgumentError(f"{name} must have shape (n,) or (n, K), got {array.shape}; pass class labels as one-hot rows")
     return _matrix(array.reshape(len(array), -1), name)
@@ -155,7 +156,7 @@ def _test_set(features: Any, y: Any, train: np.ndarray, targets: np.ndarray) -> 
 
 
 def _widths(widths: Any, most: int) -> list[int]:
-    listed = np.atleast_1d(np.asarray(widths.detach().cpu() if hasattr(widths, "detach") else widths))
+    listed = np.atleast_1d(np.asarray(on_host(widths)))
     whole = listed.ndim == 1 and listed.size > 0 and np.issubdtype(listed.dtype, np.number)
     if not whole or np.any(listed != np.floor(listed)):
         raise ArgumentError(f"widths must be whole numbers, got {widths!r}")

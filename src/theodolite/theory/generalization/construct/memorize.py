@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError
 from theodolite.core.seed import generator
 from theodolite.theory.generalization.predict.labelled import as_matrix
@@ -75,7 +76,7 @@ def memorize(x: Any, y: Any) -> Memorizer:
         (104, True)
     """
     points = as_matrix(x, "x")
-    values = np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
+    values = np.asarray(on_host(y))
     if values.ndim not in (1, 2) or len(values) != len(points):
         raise ArgumentError(f"y must have shape (n,) or (n, K) with n = {len(points)} points, got {values.shape}")
     values = as_matrix(values, "y", ndim=values.ndim)

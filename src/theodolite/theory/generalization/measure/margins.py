@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["angle_to", "margin", "output_margin"]
 
 
-def _real(value: Any, name: str) -> torch.Tensor:
+def _real(value: Any, name: str, device: torch.device | None = None) -> torch.Tensor:
     """As float64; whole numbers are numbers too."""
     import torch
 
     array = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value))
-    return as_float64(array if array.is_complex() else array.to(torch.float64), name, at_least=1)
+    return as_float64(array if array.is_complex() else array.to(torch.float64), name, at_least=1, device=device)
 
 
 def margin(w: Any, x: Any, y: Any) -> Any:
@@ -50,7 +50,8 @@ def margin(w: Any, x: Any, y: Any) -> Any:
         >>> float(margin(np.array([1.0, 0.0]), np.array([[2.0, 1.0], [-3.0, 5.0]]), np.array([1, -1])))
         2.0
     """
-    separators, points, labels = _real(w, "w"), _real(x, "x"), _real(y, "y")
+    separators = _real(w, "w")
+    points, labels = _real(x, "x", separators.device), _real(y, "y", separators.device)
     if points.ndim != 2 or labels.shape != points.shape[:1] or separators.shape[-1] != points.shape[1]:
         raise ArgumentError(
             f"w, x and y must have shapes (..., d), (N, d) and (N,), got {tuple(separators.shape)}, {tuple(points.shape)} and "
@@ -88,7 +89,8 @@ def angle_to(w: Any, direction: Any) -> Any:
     """
     import torch
 
-    vectors, target = _real(w, "w"), _real(direction, "direction")
+    vectors = _real(w, "w")
+    target = _real(direction, "direction", vectors.device)
     if vectors.shape[-1] != target.shape[-1]:
         raise ArgumentError(f"w and direction must have the same last dimension, got {vectors.shape[-1]} and {target.shape[-1]}")
     length = target.norm(dim=-1, keepdim=True)
@@ -139,7 +141,8 @@ def output_margin(outputs: Any, targets: Any) -> Any:
     """
     import torch
 
-    f, t = as_float64(outputs, "outputs", at_least=2), _real(targets, "targets")
+    f = as_float64(outputs, "outputs", at_least=2)
+    t = _real(targets, "targets", f.device)
     if f.shape[-2:] != t.shape[-2:]:
         raise ArgumentError(f"outputs and targets must have the same shape, got {tuple(f.shape)} and {tuple(t.shape)}")
     if f.shape[-1] == 1:

@@ -124,7 +124,8 @@ def distance_from_init(weights: Any, initial_weights: Any) -> Any:
         >>> float(distance_from_init(np.array([[3.0, 5.0]]), np.array([[0.0, 1.0]])))
         5.0
     """
-    now, then = as_float64(weights, "weights", at_least=2), as_float64(initial_weights, "initial_weights", at_least=2)
+    now = as_float64(weights, "weights", at_least=2)
+    then = as_float64(initial_weights, "initial_weights", at_least=2, device=now.device)
     if now.shape[-2:] != then.shape[-2:]:
         raise ArgumentError(f"initial_weights must have the shape of weights {tuple(now.shape)}, got {tuple(then.shape)}")
     return (now - then).flatten(-2).norm(dim=-1)
@@ -171,7 +172,8 @@ def parameter_distance(parameters: Any, initial_parameters: Any) -> Any:
         >>> float(parameter_distance(np.array([3.0, 5.0]), np.array([0.0, 1.0])))
         5.0
     """
-    now, then = as_float64(parameters, "parameters", at_least=1), as_float64(initial_parameters, "initial_parameters", at_least=1)
+    now = as_float64(parameters, "parameters", at_least=1)
+    then = as_float64(initial_parameters, "initial_parameters", at_least=1, device=now.device)
     if now.shape[-1] != then.shape[-1]:
         raise ArgumentError(f"initial_parameters must have {now.shape[-1]} entries, got {then.shape[-1]}")
     return (now - then).norm(dim=-1)

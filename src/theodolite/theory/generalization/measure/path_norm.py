@@ -51,8 +51,9 @@ def path_norm(model: nn.Module, inputs: torch.Tensor, *, p: float = 2.0) -> floa
     """
     if not p >= 1:
         raise ArgumentError(f"p must be at least 1, got {p}")
+    row = inputs[:1].to(next(model.parameters(), inputs).device)
     with frozen(model):
-        graph = trace(model, inputs[:1], fuse=False)
+        graph = trace(model, row, fuse=False)
     values: dict[int, Any] = {}
     with torch.no_grad():
         for node in graph:
@@ -61,7 +62,7 @@ def path_norm(model: nn.Module, inputs: torch.Tensor, *, p: float = 2.0) -> floa
                     f"the path norm is not defined through {node.name!r} ({node.label}, {node.kind}); it takes affine maps, "
                     "activations, sums, concatenations, reshapes and products with constants"
                 )
-            values[node.index] = _pass(node, values, inputs, p)
+            values[node.index] = _pass(node, values, row, p)
         total = sum(float(values[ref.index].sum()) for ref in graph.outputs)
     return total ** (1 / p)
 

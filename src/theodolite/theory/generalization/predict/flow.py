@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError, NumericalError
 from theodolite.theory.generalization.predict.labelled import as_matrix, folded, like, positive
 
@@ -112,8 +113,7 @@ def _log_softplus(u: np.ndarray) -> np.ndarray:
 
 
 def _listed(times: Any) -> list[Any]:
-    if hasattr(times, "detach"):
-        times = times.detach().cpu().numpy()
+    times = on_host(times)
     if isinstance(times, np.ndarray):
         times = times.ravel().tolist()
     return [times] if not isinstance(times, Sequence) else list(times)

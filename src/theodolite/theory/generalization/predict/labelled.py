@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError
 
 __all__ = ["as_matrix", "folded", "like", "positive"]
@@ -21,9 +22,7 @@ def as_matrix(value: Any, name: str, *, ndim: int = 2) -> np.ndarray:
         >>> as_matrix([[1, 2], [3, 4]], "x").dtype
         dtype('float64')
     """
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    array = np.asarray(value)
+    array = np.asarray(on_host(value))
     if np.iscomplexobj(array):
         raise ArgumentError(f"{name} must be real, got dtype {array.dtype}; pass its real part or modulus")
     try:
@@ -58,7 +57,7 @@ def folded(x: Any, y: Any) -> np.ndarray:
         [[1.0, 2.0], [-3.0, -4.0]]
     """
     points = as_matrix(x, "x")
-    labels = as_matrix(np.ravel(y) if not hasattr(y, "detach") else y.reshape(-1), "y", ndim=1)
+    labels = as_matrix(np.ravel(on_host(y)), "y", ndim=1)
     if len(labels) != len(points):
         raise ArgumentError(f"x and y must have one row each per point, got {len(points)} points and {len(labels)} labels")
     if not np.all(np.abs(labels) == 1):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError
 from theodolite.theory.generalization.predict.labelled import as_matrix
 
@@ -63,7 +64,7 @@ def gaussian_features_risk(samples: int, features: Any, *, seen: Any, unseen: An
         >>> gaussian_features_risk(40, [10, 40, 80], seen=[0.125, 0.5, 1.0], unseen=[0.875, 0.5, 0.0]).round(4).tolist()
         [1.1767, inf, 0.5]
     """
-    p, on, off = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (features, seen, unseen)))
+    p, on, off = np.broadcast_arrays(*(np.asarray(on_host(v), dtype=np.float64) for v in (features, seen, unseen)))
     if samples < 1 or np.any(p < 0) or np.any(on < 0) or np.any(off < 0) or noise < 0:
         raise ArgumentError("samples must be at least 1, and features, seen, unseen and noise at least 0")
     n, s2 = float(samples), off + noise
@@ -132,7 +133,7 @@ def random_features_risk(
         raise ArgumentError(f"eigenvalues and coefficients2 must have one entry per mode, got {lam.shape} and {v2.shape}")
     if np.any(lam <= 0) or np.any(v2 < 0):
         raise ArgumentError("eigenvalues must be positive and coefficients2 non-negative; drop modes with eigenvalue 0")
-    counts = np.asarray(features, dtype=np.float64)
+    counts = np.asarray(on_host(features), dtype=np.float64)
     if samples < 1 or np.any(counts < 1) or ridge < 0 or noise < 0 or tail < 0:
         raise ArgumentError("samples and features must be at least 1, and ridge, noise and tail at least 0")
     rows = [_risk(lam, v2, float(samples), float(count), ridge, noise, tail) for count in np.atleast_1d(counts).ravel()]

@@ -54,7 +54,8 @@ def jacobian_products(layers: Iterable[tuple[Any, Any]], at: Sequence[int] | Non
     product: torch.Tensor | None = None
     log_scale = 0.0
     for depth, (weight, slope) in enumerate(layers, start=1):
-        w, d = torch.as_tensor(weight), torch.as_tensor(slope)
+        w = torch.as_tensor(weight, device=None if product is None else product.device)
+        d = torch.as_tensor(slope, device=w.device)
         if w.ndim != 2 or d.shape != w.shape[:1] or (product is not None and w.shape[1] != product.shape[0]):
             raise ArgumentError(
                 f"layer {depth} must be a weight (n, m) that fits the layer before, and n slopes, "

@@ -91,7 +91,7 @@ def _activation(architecture: Any) -> Activation:
 
 def _slopes(preactivations: Any, outgoing: Any, architecture: Any) -> tuple[torch.Tensor, torch.Tensor]:
     z = as_float64(preactivations, "preactivations", at_least=2)
-    weight = as_float64(outgoing, "outgoing", at_least=2)
+    weight = as_float64(outgoing, "outgoing", at_least=2, device=z.device)
     if weight.shape[-1] != z.shape[-1]:
         raise ArgumentError(f"outgoing must have one column per unit, {z.shape[-1]}, got shape {tuple(weight.shape)}")
     slope = torch.from_numpy(_activation(architecture).prime(z.detach().cpu().numpy())).to(z.device)

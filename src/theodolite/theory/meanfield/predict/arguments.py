@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError
 
 __all__ = ["broadcasting", "check_count", "check_number", "common_shape"]
@@ -73,7 +74,7 @@ def broadcasting(*names: str, sequences: bool = True) -> Callable[[F], F]:
     """Let a function of numbers take arrays for the arguments ``names``, which broadcast; results become arrays of their shape.
 
     Without ``sequences`` lists and tuples are values of their own, and only arrays and tensors broadcast. A result that is a
-    dataclass becomes one whose fields are arrays, with the axes of the arguments first. Numbers pass straight through.
+    dataclass becomes one whose fields are arrays, with the axes of the arguments first. Without arrays results stay numbers.
 
     Example:
         >>> @broadcasting("x", "y")
@@ -90,9 +91,11 @@ def broadcasting(*names: str, sequences: bool = True) -> Callable[[F], F]:
         def call(*args: Any, **kwargs: Any) -> Any:
             bound = signature.bind(*args, **kwargs)
             given = {n: v for n, v in bound.arguments.items() if n in names and (sequences or not isinstance(v, (list, tuple)))}
-            arrays = {n: np.asarray(v) for n, v in given.items() if np.ndim(v)}
+            arrays = {n: np.asarray(on_host(v)) for n, v in given.items() if np.ndim(v)}
+            # a number in a tensor or an array without axes is a number
+            bound.arguments.update({n: on_host(v).item() for n, v in given.items() if hasattr(v, "item") and not np.ndim(v)})
             if not arrays:
-                return function(*args, **kwargs)
+                return function(*bound.args, **bound.kwargs)
             shape = common_shape(**arrays)
             columns = {n: np.broadcast_to(a, shape).ravel().tolist() for n, a in arrays.items()}
             results = []

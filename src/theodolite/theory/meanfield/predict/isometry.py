@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.core.errors import ArgumentError
 from theodolite.maths.activation import Activation, identify
 from theodolite.maths.free_layers import free_product_density, free_product_moments
@@ -156,7 +157,7 @@ def jacobian_density(lam: Any, activation: Any, q: Any, depth: Any, weights: Wei
 
 
 def _points(lam: Any) -> Array:
-    points = np.asarray(lam)
+    points = np.asarray(on_host(lam))
     if points.dtype.kind not in "iuf" or not np.isfinite(points).all():
         raise ArgumentError(f"lam must be finite and real, got {lam!r}")
     return points.astype(np.float64)
@@ -286,7 +287,7 @@ def _factors(singular_values: Sequence[Any], slopes: Sequence[Any]) -> list[Arra
     factors = []
     for name, values in (("singular_values", singular_values), ("slopes", slopes)):
         for i, v in enumerate(values):
-            squared = np.square(np.asarray(v, dtype=np.float64)).ravel()
+            squared = np.square(np.asarray(on_host(v), dtype=np.float64)).ravel()
             if not squared.size or not np.isfinite(squared).all() or squared.mean() == 0:
                 raise ArgumentError(f"{name}[{i}] must hold finite numbers that are not all 0")
             factors.append(squared)

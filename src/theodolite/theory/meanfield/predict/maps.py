@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.arrays import on_host
 from theodolite.maths.dual import dual
 from theodolite.maths.gaussian import check_correlation, check_variance
 from theodolite.maths.resolution import Array
@@ -79,7 +80,7 @@ def covariance_map(q1: Any, q2: Any, c: Any, activation: Any, sigma_w2: Any, sig
     """
     w, b = variances(sigma_w2, sigma_b2)
     common_shape(q1=q1, q2=q2, c=c, sigma_w2=w, sigma_b2=b)
-    return _result(b + w * dual(activation).value(q1, q2, c), q1, q2, c, sigma_w2, sigma_b2)
+    return _result(b + w * dual(activation).value(*map(on_host, (q1, q2, c))), q1, q2, c, sigma_w2, sigma_b2)
 
 
 def q_star(activation: Any, sigma_w2: Any, sigma_b2: Any, *, start: float = 1.0) -> Any:

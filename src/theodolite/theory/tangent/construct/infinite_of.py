@@ -44,7 +44,7 @@ def infinite_kernels_of(
             module's own widths; the latter is what `ntk` of the module approaches (per output).
 
     Returns:
-        `InfiniteKernels` of one output; numpy or torch as ``x1``.
+        `InfiniteKernels` of one output; numpy or torch as ``x1``, and on its device.
 
     Raises:
         UnsupportedError: an operation without an infinite-width limit here (max pooling, attention, batch statistics, shared weights,

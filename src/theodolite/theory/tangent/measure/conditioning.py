@@ -281,7 +281,8 @@ def extremal_eigenvalues(
         raise ArgumentError(f"k must be in 1..{size}, got {k}")
     if dense and matrix is not None:
         values, vectors = torch.linalg.eigh(matrix)
-        residuals = (matrix @ vectors - vectors * values).norm(dim=0)
+        residuals = (matrix @ vectors - vectors * values).norm(dim=0).cpu()
+        values = values.cpu()
         return ExtremalEigenvalues(values[:k], values[-k:], residuals[:k], residuals[-k:], True, "gram", 0, size)
     generator = torch.Generator().manual_seed(seed)
     device = operator.device if matrix is None else matrix.device

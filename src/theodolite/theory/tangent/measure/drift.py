@@ -19,7 +19,8 @@ __all__ = ["kernel_distance", "kernel_drift", "kernel_velocity", "lazy_scale", "
 
 
 def _pair(kernel: Any, initial: Any, names: tuple[str, str]) -> tuple[torch.Tensor, torch.Tensor]:
-    a, b = as_float64(kernel, names[0], at_least=1), as_float64(initial, names[1], at_least=1)
+    a = as_float64(kernel, names[0], at_least=1)
+    b = as_float64(initial, names[1], at_least=1, device=a.device)
     if a.shape != b.shape:
         raise ArgumentError(f"{names[0]} and {names[1]} must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     return a, b
@@ -167,7 +168,7 @@ def kernel_velocity(kernel: Any, later_kernel: Any, dt: float) -> Any:
     """
     if not dt > 0:
         raise ArgumentError(f"dt must be positive, got {dt}")
-    return kernel_distance(later_kernel, kernel) / dt
+    return as_given(kernel_distance(later_kernel, kernel) / dt, kernel, later_kernel)
 
 
 def lazy_scale(model: nn.Module, x: Any, y: Any, *, starts: int = 3, tol: float = 1e-4, seed: int = 0) -> float:

@@ -219,7 +219,7 @@ def hessian_density(
     points = (
         torch.linspace(low - 5 * width, high + 5 * width, 501, dtype=torch.float64)
         if grid is None
-        else as_float64(grid, "grid", ndim=1)
+        else as_float64(grid, "grid", ndim=1, device="cpu")
     )
     density, error = measure.density(points, width)
     deflated = measure.deflated

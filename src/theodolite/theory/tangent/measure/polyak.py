@@ -110,7 +110,7 @@ def uniform_conditioning(model: nn.Module, x: Any, *, radius: float, samples: in
     looks = []
     for index in range(samples + 1):
         if index:
-            direction = torch.randn(len(start), dtype=start.dtype, generator=generator)
+            direction = torch.randn(len(start), dtype=start.dtype, generator=generator).to(start.device)
             moved.set(start + radius * direction / direction.norm())
         looks.append(moved.look(x))
     low, high, bend = (torch.tensor(column) for column in zip(*[(e.lambda_min, e.lambda_max, h) for e, h in looks], strict=True))

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from theodolite.core.arrays import as_float64, as_given
+from theodolite.core.arrays import as_float64, as_given, on_host
 from theodolite.core.errors import ArgumentError, NumericalError
 
 __all__ = ["Dynamics", "critical_learning_rate", "flat_kernel", "training_dynamics", "unit_roundoff"]
@@ -47,7 +47,7 @@ class Dynamics:
 
 def flat_kernel(kernel: Any, name: str) -> Array:
     """A kernel as a matrix: ``(N1, N2)`` as it is, ``(N1, N2, K, K)`` as ``(N1 · K, N2 · K)``."""
-    array = as_float64(kernel, name).detach().cpu().numpy()
+    array = on_host(as_float64(kernel, name))
     if array.ndim == 4:
         rows, columns, k, k2 = array.shape
         return np.ascontiguousarray(array.transpose(0, 2, 1, 3)).reshape(rows * k, columns * k2)
@@ -172,7 +172,7 @@ def training_dynamics(
         nngp_test_test: K(T, T).
 
     Returns:
-        `Dynamics`; numpy unless torch is given.
+        `Dynamics`; numpy unless torch is given, then on the device of the first tensor.
 
     Raises:
         ArgumentError: shapes that do not fit, a kernel that is not symmetric positive semidefinite, negative t, fractional steps.
@@ -190,9 +190,9 @@ def training_dynamics(
     _check_companions(kernel_test, f0_test, nngp_train, nngp_test, nngp_test_test)
     modes = _Modes(flat_kernel(kernel_train, "kernel_train"), float(learning_rate), method, unit_roundoff(kernel_train))
     size = len(modes.values)
-    targets = as_float64(y, "y").detach().cpu().numpy()
+    targets = on_host(as_float64(y, "y"))
     columns = _columns(targets, size, "y")
-    start = np.zeros_like(columns) if f0 is None else _columns(as_float64(f0, "f0").detach().cpu().numpy(), size, "f0")
+    start = np.zeros_like(columns) if f0 is None else _columns(on_host(as_float64(f0, "f0")), size, "f0")
     if start.shape != columns.shape:
         raise ArgumentError(f"f0 must have the shape of y, {targets.shape}, got {start.shape}")
     error = modes.vectors.T @ (start - columns)  # per mode
@@ -208,7 +208,7 @@ def training_dynamics(
         test_shape = (cross.shape[0], *shape[1:]) if columns.shape[1] == int(np.prod(shape[1:])) else (-1, *shape[1:])
         base = np.zeros((cross.shape[0], columns.shape[1]))
         if f0_test is not None:
-            base = _columns(as_float64(f0_test, "f0_test").detach().cpu().numpy(), cross.shape[0], "f0_test")
+            base = _columns(on_host(as_float64(f0_test, "f0_test")), cross.shape[0], "f0_test")
         test = np.stack([(base - cross @ (modes.gain(s)[:, None] * error)).reshape(test_shape) for s in times])
     if nngp_train is not None:
         blocks = [None if b is None else flat_kernel(b, n) for b, n in _named(nngp_train, nngp_test, nngp_test_test)]
@@ -226,7 +226,7 @@ def _times(t: Any, method: str, learning_rate: float) -> np.ndarray:
         raise ArgumentError(f"method must be 'flow' or 'gd', got {method!r}")
     if not 0 < learning_rate < math.inf:
         raise ArgumentError(f"learning_rate must be positive and finite, got {learning_rate}")
-    times = np.atleast_1d(np.asarray(t, dtype=np.float64))
+    times = np.atleast_1d(np.asarray(on_host(t), dtype=np.float64))
     if times.ndim != 1 or times.size == 0 or not (times >= 0).all():
         raise ArgumentError(f"t must be one or several times ≥ 0, got {t}")
     if method == "gd" and (times[np.isfinite(times)] % 1 != 0).any():
