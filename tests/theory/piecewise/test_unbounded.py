@@ -127,9 +127,23 @@ def test_of_equal_half_spaces_one_is_needed():
     assert value == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_counts_are_certified(d):
+    model = drawn(mlp(d, nn.ReLU(), 4, 3), d, integer=True)  # degenerate: exact arithmetic decides
+    exact, filtered = (td.piecewise.regions(model, None, certify=kind) for kind in ("exact", "filtered"))
+    wanted = _by_search(lower(model, (d,), None), None, None)
+    assert {b.tobytes() for b in exact.bits} == {b.tobytes() for b in filtered.bits} == {b.tobytes() for b in wanted.bits}
+    assert exact.certify == "exact"
+    for i in range(exact.count):
+        h, c = exact.halfspaces(i)
+        assert (h @ exact.witnesses[i] + c < 0).all()
+
+
 def test_what_is_not_cut_says_so():
     model = drawn(mlp(2, nn.ReLU(), 4), 0)
-    with pytest.raises(UnsupportedError, match="on all of ℝᵈ floating-point numbers decide"):
-        td.piecewise.regions(model, None, certify="exact")
+    with pytest.raises(UnsupportedError, match="on all of ℝᵈ with max_regions floating-point linear programs decide"):
+        td.piecewise.regions(model, None, certify="exact", max_regions=2)
+    with pytest.raises(UnsupportedError, match="a certificate"):
+        td.piecewise.to_shallow(model, None, certify="exact")
     some = td.piecewise.regions(model, None, max_regions=3)
     assert (some.count, some.complete) == (3, False)

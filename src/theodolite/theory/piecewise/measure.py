@@ -94,7 +94,7 @@ def regions(
         `Regions`; with ``out`` a `StoredRegions`, which reads them tile by tile.
 
     Raises:
-        UnsupportedError: an operation that is not piecewise linear; certificates on all of ℝᵈ or for d > 6.
+        UnsupportedError: an operation that is not piecewise linear; certificates for d > 6.
         ArgumentError: non-finite weights, a domain of the wrong dimension, a bad option.
         StoreError: ``out`` belongs to another job, or cannot be written.
 
@@ -118,19 +118,7 @@ def regions(
         check_executor(executor)
     program = lower(model, _input_shape(model, domain), output)
     if domain is None or domain.dim > LARGEST_DIM:
-        where = "on all of ℝᵈ" if domain is None else f"for d = {domain.dim}"
-        if certify != "none":
-            raise UnsupportedError(
-                f"certify={certify!r} needs a bounded domain with d ≤ {LARGEST_DIM}, since {where} floating-point numbers decide; use "
-                'certify="none", or a smaller domain'
-            )
-        if executor is not None or out is not None:
-            raise UnsupportedError(
-                f"executor and out are for bounded domains with d ≤ {LARGEST_DIM}, but {where} regions are found in one go; leave them "
-                "out, or take a bounded domain or a slice"
-            )
-        everything = domain is None and max_regions is None and program.input_size <= LARGEST_DIM and program.switches
-        return regions_everywhere(program) if everything else _by_search(program, domain, max_regions)
+        return _not_on_a_box(program, domain, certify, max_regions, executor is not None or out is not None)
     if out is None:
         return cut_regions(program, domain, certify, max_regions, executor)
     if max_regions is not None:
@@ -157,6 +145,25 @@ def _input_shape(model: nn.Module, domain: Domain | None) -> tuple[int, ...]:
     if first is None:
         raise ArgumentError("domain must be given for a model without a Linear layer, whose number of inputs cannot be read off")
     return (first.in_features,)
+
+
+def _not_on_a_box(program: Program, domain: Domain | None, certify: Certify, max_regions: int | None, shared: bool) -> Regions:
+    """All of ℝᵈ, and dimensions beyond the cutters."""
+    where = "on all of ℝᵈ" if domain is None else f"for d = {domain.dim}"
+    if shared:
+        raise UnsupportedError(
+            f"executor and out are for bounded domains with d ≤ {LARGEST_DIM}, but {where} regions are found in one go; leave them "
+            "out, or take a bounded domain or a slice"
+        )
+    if domain is None and max_regions is None and program.input_size <= LARGEST_DIM and program.switches:
+        return regions_everywhere(program, certify)
+    if certify != "none":
+        limited = " with max_regions" if max_regions is not None else ""
+        raise UnsupportedError(
+            f"certify={certify!r} needs d ≤ {LARGEST_DIM} and switches, and no max_regions on all of ℝᵈ, since {where}{limited} "
+            'floating-point linear programs decide; use certify="none", or a smaller domain'
+        )
+    return _by_search(program, domain, max_regions)
 
 
 def _by_search(program: Program, domain: Domain | None, limit: int | None) -> Regions:
