@@ -99,7 +99,10 @@ def on_host(value: Any) -> Any:
         >>> on_host(torch.ones(2)).tolist(), on_host(3.0)
         ([1.0, 1.0], 3.0)
     """
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+    if not hasattr(value, "detach"):
+        return value
+    tensor = value.detach().cpu().resolve_conj().resolve_neg()
+    return (tensor if tensor.dtype.itemsize > 2 or not tensor.is_floating_point() else tensor.float()).numpy()
 
 
 def as_given(result: Any, *inputs: Any) -> Any:

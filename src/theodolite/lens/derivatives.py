@@ -127,10 +127,15 @@ def _single(model: nn.Module, parameters: Mapping[str, torch.Tensor], x: torch.T
 
 
 def _jacobians(function: Callable[..., Any], x: torch.Tensor) -> Any:
-    """Values of ``function(row, chunk_size=…)``, a Jacobian, stacked; sample by sample where torch cannot batch an operation."""
+    """Values of ``function(row, chunk_size=…)``, a Jacobian, stacked.
+
+    What torch cannot batch (PReLU with several slopes, for one) is differentiated sample by sample and output by output.
+    """
     try:
         return vmap(function, randomness="same")(x)
-    except RuntimeError:  # PReLU with several slopes, for one
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
         rows = [function(row, chunk_size=1) for row in x]
         return tree_map(lambda *parts: torch.stack(parts), *rows)
 

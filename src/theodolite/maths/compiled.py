@@ -30,7 +30,8 @@ def _decorator(**options: Any) -> Any:
 
     def decorate(function: Callable[..., Any]) -> Any:
         found = compile_(function)
-        found._cache._cache_file._source_stamp = _digest(function.__module__)
+        if hasattr(found, "_cache"):  # NUMBA_DISABLE_JIT leaves the function as it is
+            found._cache._cache_file._source_stamp = _digest(function.__module__)
         return found
 
     return decorate

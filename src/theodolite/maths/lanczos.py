@@ -28,7 +28,7 @@ class Eigenpairs:
 
     Attributes:
         values: ``(k,)``, ascending (for ``which="both"``: the k smallest, then the k largest).
-        vectors: ``(n, k)``, orthonormal columns.
+        vectors: ``(n, k)``, orthonormal columns, on the operator's device; all else is on the host.
         residuals: ``(k,)``, ‖A v − λ v‖; an eigenvalue lies within this distance of each value.
         converged: ``(k,)``, whether the residual reached the tolerance.
         products: number of products with A that were spent.
@@ -302,7 +302,9 @@ def slq(
     if probes < 1 or steps < 1:
         raise ArgumentError(f"probes and steps must be at least 1, got probes={probes}, steps={steps}")
     draw = _normal(size, generator, dtype, device)
-    known = deflate.vectors.T.to(dtype) if deflate is not None else torch.empty(0, size, dtype=dtype, device=device)
+    known = (
+        deflate.vectors.T.to(device or "cpu", dtype) if deflate is not None else torch.empty(0, size, dtype=dtype, device=device)
+    )
     left = size - len(known)
     if left < 1:
         raise ArgumentError(f"deflate holds {len(known)} of {size} eigenpairs; nothing is left to estimate")

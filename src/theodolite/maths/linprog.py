@@ -128,11 +128,12 @@ class HalfspaceStack:
 
         rows = self.rows + _bound_rows(self.low, self.high)
         matrix = np.array([np.append(r[:-1], 1.0) for r in rows]).reshape(-1, self.dim + 1)
-        limits = self.limits + [-r[-1] for r in rows[len(self.limits) :]]
+        limits = np.array(self.limits + [-r[-1] for r in rows[len(self.limits) :]])
         if relaxed is not None:
             limits[relaxed] += 1.0
+        matrix, limits = matrix[np.isfinite(limits)], limits[np.isfinite(limits)]
         bounds = [(None, None)] * self.dim + [(0.0, 1.0 if ball else 0.0)]
-        result = linprog(-objective, A_ub=matrix if rows else None, b_ub=limits or None, bounds=bounds, method="highs")
+        result = linprog(-objective, A_ub=matrix if rows else None, b_ub=limits if rows else None, bounds=bounds, method="highs")
         return (float(objective @ result.x), result.x) if result.status == 0 else None
 
 

@@ -8,8 +8,10 @@ from torch import nn
 import theodolite as td
 from theodolite.core.errors import UnsupportedError
 from theodolite.maths.linprog import HalfspaceStack
+from theodolite.theory.piecewise.homogeneous import homogeneous
 from theodolite.theory.piecewise.lowering import lower
 from theodolite.theory.piecewise.measure import _by_search
+from theodolite.theory.piecewise.program import Program, Switching
 
 
 class Residual(nn.Module):
@@ -100,13 +102,30 @@ def test_degenerate_arrangements(d, seed):
         assert {b.tobytes() for b in found.bits} == {b.tobytes() for b in wanted.bits}
 
 
-def test_scales_do_not_matter():
-    model = drawn(mlp(2, nn.ReLU(), 6, 5), 3)
-    count = td.piecewise.regions(model, None).count
-    for scale in (1e-9, 1e9):  # the picture, 10⁹ times smaller or larger
-        scaled = drawn(mlp(2, nn.ReLU(), 6, 5), 3)
-        scaled[0].weight.data /= scale
-        assert td.piecewise.regions(scaled, None).count == count
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e-3, 1e3])
+def test_scales_do_not_matter(scale):
+    for seed in range(3):
+        near, few, small = (drawn(mlp(2, nn.ReLU(), 8, 6), seed) for _ in range(3))
+        near[0].bias.data *= scale  # the first layer's boundaries much nearer than the others
+        few[0].weight.data[:2] *= scale  # some of them far
+        for p in (small[0].weight.data, small[0].bias.data):  # two neurons nearly dead
+            p[:2] *= scale
+        for model in (near, few, small):
+            found, wanted = td.piecewise.regions(model, None), td.piecewise.regions(model, None, certify="exact")
+            assert {b.tobytes() for b in found.bits} == {b.tobytes() for b in wanted.bits}
+            assert (found.program.patterns(found.witnesses) == found.patterns).all()
+            assert 2 * len(found.neighbours) == len(found.cells.labels)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_whole_pictures_scale(name):
+    counts = set()
+    for scale in (1e-6, 1.0, 1e6):
+        model = drawn(NETWORKS[name](2), 3)
+        first = next(m for m in model.modules() if isinstance(m, nn.Linear))
+        first.weight.data /= scale
+        counts.add(td.piecewise.regions(model, None).count)
+    assert len(counts) == 1
 
 
 def test_large_plane():
@@ -117,14 +136,82 @@ def test_large_plane():
     assert (found.program.patterns(found.witnesses) == found.patterns).all()
 
 
-def test_of_equal_half_spaces_one_is_needed():
+@pytest.mark.parametrize("solver", ["highs", "scipy"])
+def test_of_equal_half_spaces_one_is_needed(solver):
     stack = HalfspaceStack(2)
+    if solver == "scipy":
+        stack._highs = None
     for normal, constant in (((1.0, 0.0), -1.0), ((2.0, 0.0), -2.0), ((0.0, 1.0), -1.0), ((1.0, 1.0), -9.0)):
         stack.push(np.array(normal), constant)
     assert len(stack.needed()) == 2
     assert len(stack.needed()) == 2  # and all stand again as before
     value, _ = stack.maximize(np.array([1.0, 1.0]))
     assert value == pytest.approx(2.0)
+
+
+class Vanishing(nn.Module):
+    """relu(leaky(x) − x), whose switch is zero for x > 0: only unrounded slopes say so."""
+
+    def __init__(self, slope):
+        super().__init__()
+        self.leaky, self.one = nn.LeakyReLU(slope), nn.Linear(1, 1, dtype=torch.float64)
+        with torch.no_grad():
+            self.one.weight.fill_(1.0), self.one.bias.zero_()
+
+    def forward(self, x):
+        x = self.one(x)
+        return torch.relu(self.leaky(x) - x)
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.2, 1 / 3])
+def test_slopes_are_not_rounded(slope):
+    for certify in ("none", "filtered", "exact"):
+        found = td.piecewise.regions(Vanishing(slope), None, certify=certify)
+        box = td.piecewise.regions(Vanishing(slope), td.box(-1, 1, dim=1), certify="exact")
+        assert {b.tobytes() for b in found.bits} == {b.tobytes() for b in box.bits}, certify
+
+
+def test_pieces_that_meet_up_to_rounding_are_not_certified():
+    def program(offset):
+        return Program((Switching(0, np.array([[0.1]]), np.array([[0.0, 1.0]]), np.array([[0.0, offset]]), "bent"),), (1,), (1,))
+
+    assert homogeneous(program(-0.1), exact=True).switches == 1
+    assert homogeneous(program(-0.1 - 1e-17)).switches == 1
+    with pytest.raises(UnsupportedError, match="'bent' meet at 0.1 only up to rounding"):
+        homogeneous(program(np.nextafter(-0.1, 0)), exact=True)
+
+
+def test_pieces_are_exact_under_a_certificate():
+    model = drawn(mlp(1, nn.ReLU(), 2), 0)
+    model[0].weight.data, model[0].bias.data = torch.ones(2, 1).double(), torch.tensor([0.0, -1.0]).double()
+    model[2].weight.data = torch.tensor([[1e-17, 1.0], [0.0, 0.0]]).double()
+    assert td.piecewise.regions(model, None, certify="exact").pieces == 3
+
+
+def test_a_stored_set_is_what_it_was(tmp_path):
+    model = drawn(mlp(2, nn.ReLU(), 6, 5), 0)
+    model[0].weight.data *= 1e10
+    found = td.piecewise.regions(model, None)
+    found.save(tmp_path / "plane")
+    again = type(found).load(tmp_path / "plane")
+    assert [len(again.halfspaces(i)[0]) for i in range(again.count)] == [len(found.halfspaces(i)[0]) for i in range(found.count)]
+    points = torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1e-10
+    assert (again.locate(points) == found.locate(points)).all()
+    assert (found.patterns[found.locate(points)] == found.program.patterns(points.numpy())).all()
+
+
+def test_an_affine_map_has_one_region():
+    found = td.piecewise.regions(nn.Linear(2, 1), None, certify="exact")
+    assert (found.count, found.certify, found.pieces) == (1, "exact", 1)
+
+
+def test_twin_neurons_flip_together():
+    model = drawn(mlp(2, nn.ReLU(), 2), 0)
+    model[0].weight.data = torch.tensor([[1.0, 0.0], [2.0, 0.0]]).double()
+    model[0].bias.data = torch.tensor([-1.0, -2.0]).double()
+    here = td.piecewise.local_region(model, [0.0, 0.0])
+    assert [n.pattern.tolist() for n in here.neighbours()] == [[True, True]]
+    assert here.shoot([1.0, 0.0]).pattern.tolist() == [True, True]
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])

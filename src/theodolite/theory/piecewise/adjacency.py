@@ -129,15 +129,15 @@ def _by_centre(cells: Cells, owner: Array, facets: Array, resolution: float) -> 
 def _by_point(cells: Cells, owner: Array, facets: Array) -> Array:
     """Cells whose closures hold a point from within a facet, with the facet's own."""
     rows = cells.facets[:, :-1] / np.linalg.norm(cells.facets[:, :-2], axis=1)[:, None]
-    pairs = []
+    size = float(np.median(np.abs(rows[:, -1])))  # of the picture: how far facets lie from the origin
+    pairs: list[tuple[int, int]] = []
     for f in map(int, facets):
         low, high = cells.facet_starts[owner[f] : owner[f] + 2]
         point = _facet_point(rows[f], np.delete(rows[low:high], f - low, axis=0))
         if point is None:
             continue
         beyond = np.maximum.reduceat(rows[:, :-1] @ point + rows[:, -1], cells.facet_starts[:-1])
-        for other in np.flatnonzero(beyond <= 1e-9 * max(1.0, float(np.abs(point).max()))):
-            pairs.append((owner[f], other))
+        pairs += [(int(owner[f]), int(other)) for other in np.flatnonzero(beyond <= 1e-9 * max(size, float(np.abs(point).max())))]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 

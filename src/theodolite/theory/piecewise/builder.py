@@ -16,7 +16,7 @@ from theodolite.theory.piecewise.knots import RELU6, Knots, knots_of
 from theodolite.theory.piecewise.program import Affine, Array, Maximum, Step, Switching
 from theodolite.theory.piecewise.windows import pooling_windows
 
-__all__ = ["Builder", "as_array", "selection", "switching"]
+__all__ = ["Builder", "as_array", "diagonal", "selection", "switching"]
 
 #: Fraction of non-zeros above which a weight is kept dense.
 DENSE = 0.25
@@ -126,7 +126,7 @@ class Builder:
         size = int(np.prod(shape, dtype=int))
         constants = [a for a in node.args if not isinstance(a, Ref)]
         if node.label in ("neg", "__neg__"):
-            return self.push(Affine((source,), (_diagonal(-np.ones(size)),), np.zeros(size), node.name), shape)
+            return self.push(Affine((source,), (diagonal(-np.ones(size)),), np.zeros(size), node.name), shape)
         if node.label == "prelu":
             slope = as_array(constants[0] if constants else node.kwargs["weight"]).reshape(-1)
             if len(slope) > 1:
@@ -137,7 +137,7 @@ class Builder:
             # max(0, min(6, x + 3)) / 6: in this form it is continuous although 1/6 is rounded
             shifted = self.push(Affine((source,), (None,), np.full(size, 3.0), node.name), shape)
             clamped = self.push(switching(shifted, size, RELU6, node.name), shape)
-            return self.push(Affine((clamped,), (_diagonal(np.full(size, 1 / 6)),), np.zeros(size), node.name), shape)
+            return self.push(Affine((clamped,), (diagonal(np.full(size, 1 / 6)),), np.zeros(size), node.name), shape)
         knots = knots_of(node.label, tuple(constants), dict(node.kwargs))
         if knots is None:
             raise _refusal(node, "it is not a continuous piecewise-linear function")
@@ -173,8 +173,8 @@ class Builder:
         factor = 1.0 / factor if divides else factor
         source = self.value(node.refs[0])
         spread = _spread(self.shapes[source], node.shape, 1.0)
-        diagonal = _diagonal(np.broadcast_to(factor, node.shape).reshape(-1))
-        weight = diagonal if spread is None else diagonal @ spread
+        scale = diagonal(np.broadcast_to(factor, node.shape).reshape(-1))
+        weight = scale if spread is None else scale @ spread
         return self.push(Affine((source,), (weight,), np.zeros(weight.shape[0]), node.name), node.shape)
 
     def _gather(self, node: Node) -> int:
@@ -237,7 +237,7 @@ class Builder:
         source = self.value(node.refs[0])
         shape = self.shapes[source]
         wide = [np.broadcast_to(v.reshape(-1, *[1] * (len(shape) - 2)), shape[1:]).reshape(-1) for v in (scale, shift)]
-        return self.push(Affine((source,), (_diagonal(wide[0]),), wide[1], node.name), shape)
+        return self.push(Affine((source,), (diagonal(wide[0]),), wide[1], node.name), shape)
 
     def _pool(self, node: Node) -> int:
         (ref,) = node.refs
@@ -271,7 +271,7 @@ class Builder:
         best = self.push(Maximum(both, groups, node.name), node.shape)
         if sign > 0:
             return best
-        return self.push(Affine((best,), (_diagonal(-np.ones(size)),), np.zeros(size), node.name), node.shape)
+        return self.push(Affine((best,), (diagonal(-np.ones(size)),), np.zeros(size), node.name), node.shape)
 
     def _dropout(self, node: Node) -> int:
         if node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True):
@@ -298,7 +298,8 @@ def selection(entries: Array, size: int) -> Any:
     return sparse.csr_matrix((np.ones(len(rows)), (rows, entries[rows])), shape=(len(entries), size))
 
 
-def _diagonal(values: Array) -> Any:
+def diagonal(values: Array) -> Any:
+    """The diagonal matrix of the values."""
     from scipy import sparse
 
     return sparse.diags(np.asarray(values, dtype=np.float64), format="csr")
@@ -308,7 +309,7 @@ def _spread(shape: tuple[int, ...], target: tuple[int, ...], scale: float) -> An
     """scale × broadcasting from one shape to another, as a matrix; None for the identity."""
     size = int(np.prod(shape, dtype=int))
     if shape == target:
-        return None if scale == 1.0 else _diagonal(np.full(size, scale))
+        return None if scale == 1.0 else diagonal(np.full(size, scale))
     entries = np.broadcast_to(np.arange(size).reshape(shape), target).reshape(-1)
     return selection(entries, size) * scale
 

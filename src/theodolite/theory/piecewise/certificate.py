@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from theodolite.maths.polyhedra import Polytope, volume
+from theodolite.theory.piecewise.domains import Chart, identity_map
 from theodolite.theory.piecewise.exactcells import ExactChart
 from theodolite.theory.piecewise.program import Affine, Array, Switching
 from theodolite.theory.piecewise.rational import constant_only
@@ -55,8 +56,9 @@ class Certificate:
 
 def _charts(regions: Regions) -> list[ExactChart]:
     if "exact charts" not in regions._cache:
-        assert regions.domain is not None
-        regions._cache["exact charts"] = [ExactChart(regions.program, chart) for chart in regions.domain.charts]
+        unit = np.stack([-np.ones(regions.dim), np.ones(regions.dim)])  # all of ℝᵈ has the coordinates of any box
+        charts = (Chart(identity_map(regions.dim), unit, True),) if regions.domain is None else regions.domain.charts
+        regions._cache["exact charts"] = [ExactChart(regions.program, chart) for chart in charts]
     return regions._cache["exact charts"]
 
 

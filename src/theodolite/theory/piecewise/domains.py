@@ -21,7 +21,7 @@ from theodolite.theory.piecewise.arguments import integer, number
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-__all__ = ["Chart", "Domain", "box", "polygon", "polyline", "segment", "slice2d"]
+__all__ = ["Chart", "Domain", "box", "identity_map", "polygon", "polyline", "segment", "slice2d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,10 +212,10 @@ def _cube(low: float, high: float, dim: int) -> Domain:
     """The commonest box, of numbers that need no conversion."""
     ends = np.empty((2, dim))
     ends[0], ends[1] = low, high
-    return Domain("box", (Chart(_identity(dim), ends, True),), (dim,))
+    return Domain("box", (Chart(identity_map(dim), ends, True),), (dim,))
 
 
-def _identity(size: int) -> Array:
+def identity_map(size: int) -> Array:
     """The input itself as a chart's map."""
     start = np.zeros((1, size + 1, size))
     start.reshape(-1)[: size * size : size + 1] = 1.0
@@ -258,7 +258,7 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
     if not inside.all():
         k = int(inside.argmin())
         raise ArgumentError(f"low must be below high in every coordinate, got [{ends[0, k]:g}, {ends[1, k]:g}] in coordinate {k}")
-    return Domain("box", (Chart(_identity(size), ends, True),), shape)
+    return Domain("box", (Chart(identity_map(size), ends, True),), shape)
 
 
 def segment(a: Any, b: Any) -> Domain:
@@ -368,4 +368,4 @@ def polygon(vertices: Any) -> Domain:
     angles = np.arctan2(turns, (edges * after).sum(axis=1))
     if not (turns > 0).all() or angles.sum() > 2 * np.pi + 1e-6:
         raise ArgumentError("vertices must go once around a strictly convex polygon; split a non-convex one into convex pieces")
-    return Domain("polygon", (Chart(_identity(2), np.ascontiguousarray(corners), False),), (2,))
+    return Domain("polygon", (Chart(identity_map(2), np.ascontiguousarray(corners), False),), (2,))

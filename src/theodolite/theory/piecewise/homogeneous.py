@@ -1,81 +1,88 @@
-"""A program made homogeneous: every value carries u as its last entry, and all constants multiply it.
+"""A program made homogeneous: it reads u · (x, 1), and all constants multiply u, the last entry of its input.
 
 For u > 0, u times the program at x is the homogeneous program at u · (x, 1). It is linear along rays, which brings infinity within
-reach.
+reach. Switches, their columns and their order are the program's own.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from fractions import Fraction
 
 import numpy as np
 
-from theodolite.theory.piecewise.builder import switching
+from theodolite.core.errors import UnsupportedError
+from theodolite.theory.piecewise.builder import diagonal, selection, switching
 from theodolite.theory.piecewise.knots import RELU
 from theodolite.theory.piecewise.program import Affine, Array, Matrix, Maximum, Program, Step, Switching
 
 __all__ = ["homogeneous"]
 
 
-def homogeneous(program: Program) -> tuple[Program, Array]:
-    """The homogeneous program; and its pattern columns as columns of the program, −1 for those that u brings along."""
-    steps: list[Step] = []
-    columns = [np.zeros(0, dtype=np.int64)]
-    sizes = [program.input_size, *(step.size for step in program.steps)]
-    at = [0]
-    for i, step in enumerate(program.steps):
-        brought = 0
+def homogeneous(program: Program, exact: bool = False) -> Program:
+    """The homogeneous program.
+
+    Args:
+        program: any.
+        exact: refuse what becomes another function, by a rounding.
+
+    Raises:
+        UnsupportedError: pieces of an activation that do not meet exactly, with ``exact``.
+    """
+    size = program.input_size
+    steps: list[Step] = [Affine((0,), (selection(np.arange(size), size + 1),), np.zeros(size), "input")]
+    at = [1]
+    for step in program.steps:
         if isinstance(step, Affine):
-            steps.append(_affine(step, [at[s] for s in step.sources], [sizes[s] for s in step.sources]))
+            sources, weights = [at[s] for s in step.sources], list(step.weights)
+            steps.append(_affine(sources, weights, step.bias, size, step.name))
         elif isinstance(step, Maximum):
-            brought = step.groups.shape[1]
-            alone = np.append(sizes[step.source], np.full(brought - 1, -1))
-            steps.append(Maximum(at[step.source], np.concatenate([step.groups, alone[None]]), step.name))
+            steps.append(Maximum(at[step.source], step.groups, step.name))
         elif step.is_relu:
-            brought = 1  # u > 0 passes a ReLU unchanged, so that chains of layers stay such
-            steps.append(switching(at[step.source], step.size + 1, RELU, step.name))
+            steps.append(Switching(at[step.source], step.knots, step.slopes, step.offsets, step.name))
         else:
-            steps += _by_relus(step, at[step.source], len(steps))
+            if exact:
+                _check_pieces(step)
+            steps += _by_relus(step, at[step.source], len(steps), size)
         at.append(len(steps))
-        if not isinstance(step, Affine):
-            columns += [np.arange(*program.columns[i]), np.full(brought, -1)]
-    shape = (program.input_size + 1,), (program.output_size + 1,)
-    return Program(tuple(steps), *shape), np.concatenate(columns)
+    return Program(tuple(steps), (size + 1,), program.output_shape)
 
 
-def _affine(step: Affine, sources: list[int], sizes: list[int]) -> Affine:
-    """Σ_k W_k v_k + b u; u comes from the first source."""
-    weights = [_bordered(w, n, step.bias if k == 0 else None) for k, (w, n) in enumerate(zip(step.weights, sizes, strict=True))]
-    return Affine(tuple(sources), tuple(weights), np.zeros(step.size + 1), step.name)
+def _affine(sources: list[int], weights: list[Matrix], constant: Array, size: int, name: str) -> Affine:
+    """Σ_k W_k v_k + constant · u."""
+    if constant.any():
+        sources, weights = [*sources, 0], [*weights, _at_end(constant, size)]
+    return Affine(tuple(sources), tuple(weights), np.zeros(len(constant)), name)
 
 
-def _bordered(weight: Matrix, size: int, bias: Array | None) -> Matrix:
-    """[[W, b], [0, 1]], or [[W, 0], [0, 0]] without b."""
-    if isinstance(weight, np.ndarray):
-        out = np.zeros((len(weight) + 1, size + 1))
-        out[:-1, :-1] = weight
-        if bias is not None:
-            out[:-1, -1], out[-1, -1] = bias, 1.0
-        return out
-    from scipy import sparse
-
-    inner: Any = sparse.identity(size) if weight is None else weight
-    corner = sparse.csr_matrix([[0.0 if bias is None else 1.0]])
-    column = sparse.csr_matrix((inner.shape[0], 1) if bias is None else bias[:, None])
-    return sparse.bmat([[inner, column], [None, corner]], format="csr")
+def _at_end(constant: Array, size: int) -> Array:
+    """The matrix that takes u, the last of size + 1 entries, to constant · u."""
+    out = np.zeros((len(constant), size + 1))
+    out[:, -1] = constant
+    return out
 
 
-def _by_relus(step: Switching, source: int, count: int) -> list[Step]:
-    """s₀ z + o₀ u + Σ_k (s_{k+1} − s_k) max(z − κ_k u, 0), as three steps behind the ``count`` that stand already."""
+def _by_relus(step: Switching, source: int, count: int, size: int) -> list[Step]:
+    """s₀ z + o₀ u + Σ_k (s_{k+1} r_k − s_k r_k), r_k = max(z − κ_k u, 0): three steps behind the ``count`` that stand already.
+
+    The two products are not joined: the difference of the slopes would be rounded.
+    """
     n, knots = step.knots.shape
-    entry = np.repeat(np.arange(n), knots)
-    shifted = np.zeros((n * knots, n + 1))
-    shifted[np.arange(n * knots), entry], shifted[:, -1] = 1.0, -step.knots.reshape(-1)
-    bends = np.zeros((n + 1, n * knots))
-    bends[entry, np.arange(n * knots)] = np.diff(step.slopes, axis=1).reshape(-1)
-    before = _bordered(np.diag(step.slopes[:, 0]), n, step.offsets[:, 0])
+    repeated = selection(np.repeat(np.arange(n), knots), n)
+    up, down = ((repeated.T @ diagonal(s.reshape(-1))).tocsr() for s in (step.slopes[:, 1:], -step.slopes[:, :-1]))
+    before = diagonal(step.slopes[:, 0])
     return [
-        Affine((source,), (shifted,), np.zeros(n * knots), step.name),
+        _affine([source], [repeated], -step.knots.reshape(-1), size, step.name),
         switching(count + 1, n * knots, RELU, step.name),
-        Affine((source, count + 2), (before, bends), np.zeros(n + 1), step.name),
+        _affine([source, count + 2, count + 2], [before, up, down], step.offsets[:, 0], size, step.name),
     ]
+
+
+def _check_pieces(step: Switching) -> None:
+    for knots, slopes, offsets in zip(step.knots, step.slopes, step.offsets, strict=True):
+        for k, knot in enumerate(knots):
+            left, right = (Fraction(float(slopes[p])) * Fraction(float(knot)) + Fraction(float(offsets[p])) for p in (k, k + 1))
+            if left != right:
+                raise UnsupportedError(
+                    f"the pieces of {step.name!r} meet at {knot:g} only up to rounding, so that nothing can be certified on all of ℝᵈ; "
+                    'use certify="none", or a bounded domain'
+                )

@@ -11,6 +11,7 @@ from torch import nn
 
 from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError
+from theodolite.theory.piecewise.domains import identity_map
 from theodolite.theory.piecewise.lowering import lower
 from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program, Switching
 
@@ -112,11 +113,20 @@ class LocalRegion:
     def neighbours(self) -> list[Neighbour]:
         """The regions across the facets: one linear program per switch tells which half-spaces are not implied by the others.
 
+        Switches with the same hyperplane flip together.
+
         Cost: F programs in D variables, warm-started.
         """
         if "facets" not in self._cache:
             self._cache["facets"] = self._stack().needed()
-        return [Neighbour(int(self.columns[k]), self._beyond(k)) for k in self._cache["facets"]]
+        normals, constants = self.halfspaces
+        rows = np.concatenate([normals, constants[:, None]], axis=1) / np.linalg.norm(normals, axis=1)[:, None]
+        found = []
+        for k in self._cache["facets"]:
+            near = np.abs(rows - rows[k]) <= 1e-12 * np.maximum(1.0, np.abs(rows[k]))
+            together = np.flatnonzero(near.all(axis=1))
+            found.append(Neighbour(int(self.columns[together[0]]), self._beyond(together)))
+        return found
 
     def _stack(self) -> Any:
         from theodolite.maths.linprog import HalfspaceStack
@@ -167,7 +177,7 @@ def local_region(model: nn.Module, x: Any) -> LocalRegion:
     program = lower(model, shape)
     pattern = program.patterns(point[None])[0]
     size = len(point)
-    start = np.concatenate([np.eye(size), np.zeros((1, size))])[None]
+    start = identity_map(size)
     rows: list[Array] = []
     columns: list[Array] = []
     partners: list[Array] = []
@@ -238,7 +248,7 @@ class SampledRegions:
     def affine(self) -> tuple[Array, Array]:
         """The network on each region visited: A (R, outputs, D) and b (R, outputs)."""
         size = self.program.input_size
-        start = np.concatenate([np.eye(size), np.zeros((1, size))])[None]
+        start = identity_map(size)
         maps = [self.program.output_maps(start, row[None].astype(np.uint8))[0] for row in self.patterns]
         table = np.stack(maps)
         return table[:, :-1].transpose(0, 2, 1).copy(), table[:, -1].copy()

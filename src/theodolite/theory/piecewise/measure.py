@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -18,7 +18,7 @@ from theodolite.maths.activation import identify
 from theodolite.theory.piecewise.arguments import integer
 from theodolite.theory.piecewise.cells import Cells
 from theodolite.theory.piecewise.cutting import cut_regions
-from theodolite.theory.piecewise.domains import Domain
+from theodolite.theory.piecewise.domains import Domain, identity_map
 from theodolite.theory.piecewise.enumeration import pack_patterns
 from theodolite.theory.piecewise.lowering import lower
 from theodolite.theory.piecewise.program import Program
@@ -80,9 +80,9 @@ def regions(
         model: any module of Linear, convolution, BatchNorm (eval mode), ReLU, LeakyReLU, PReLU, abs, hardtanh, ReLU6, hard sigmoid,
             max and average pooling, reshapes, residual additions, concatenations and constant factors; the rest is refused by name.
         domain: from `box`, `segment`, `polyline`, `slice2d` or `polygon`; None for all of ℝᵈ (d is read off the first layer).
-        certify: ``none``: float64; a sign below its own error bound counts as zero, so that regions thinner than about 1e-13 may
-            be missed. ``filtered``: where a sign is below its error bound, exact arithmetic decides; nearly as fast. ``exact``:
-            exact arithmetic throughout.
+        certify: ``none``: float64; on a bounded domain a sign below its own error bound counts as zero, so that regions thinner than
+            about 1e-13 may be missed; on all of ℝᵈ exact arithmetic decides such signs. ``filtered``: where a sign is below its error
+            bound, exact arithmetic decides; nearly as fast. ``exact``: exact arithmetic throughout.
         output: keep only this output of the network (flattened index).
         max_regions: stop cleanly after this many; the result then has ``complete == False``.
         executor: any `concurrent.futures.Executor` (threads, processes, Dask's) for large jobs; subtrees of the enumeration are its
@@ -99,8 +99,8 @@ def regions(
         StoreError: ``out`` belongs to another job, or cannot be written.
 
     Cost: 0.04 ms and 0.5 to 1.5 µs per segment (d = 1, width ≤ 64), 0.04 ms and 0.5 to 2 µs per region (d = 2, width ≤ 64; every
-    region costs a product of each layer's weights, which rules beyond), about 10 µs per cell (d = 3); on all of ℝᵈ three to five times
-    that; 2 to 6 ms per region by linear programming. Once per installation numba compiles, 20 to 30 seconds.
+    region costs a product of each layer's weights, which rules beyond), about 10 µs per cell (d = 3); on all of ℝᵈ 2 to 4 ms and 5 to
+    15 µs per region; 2 to 6 ms per region by linear programming. Once per installation numba compiles, 20 to 30 seconds.
 
     Example:
         >>> hat = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
@@ -157,10 +157,12 @@ def _not_on_a_box(program: Program, domain: Domain | None, certify: Certify, max
         )
     if domain is None and max_regions is None and program.input_size <= LARGEST_DIM and program.switches:
         return regions_everywhere(program, certify)
+    if not program.switches:  # one region, whatever decides
+        return replace(_by_search(program, domain, max_regions), certify=certify)
     if certify != "none":
         limited = " with max_regions" if max_regions is not None else ""
         raise UnsupportedError(
-            f"certify={certify!r} needs d ≤ {LARGEST_DIM} and switches, and no max_regions on all of ℝᵈ, since {where}{limited} "
+            f"certify={certify!r} needs d ≤ {LARGEST_DIM}, and no max_regions on all of ℝᵈ, since {where}{limited} "
             'floating-point linear programs decide; use certify="none", or a smaller domain'
         )
     return _by_search(program, domain, max_regions)
@@ -168,8 +170,7 @@ def _not_on_a_box(program: Program, domain: Domain | None, certify: Certify, max
 
 def _by_search(program: Program, domain: Domain | None, limit: int | None) -> Regions:
     if domain is None:
-        size = program.input_size
-        start, low, high = np.concatenate([np.eye(size), np.zeros((1, size))])[None], None, None
+        start, low, high = identity_map(program.input_size), None, None
     else:
         chart = domain.charts[0]
         start, (low, high) = chart.start, chart.vertices

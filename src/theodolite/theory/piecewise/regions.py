@@ -46,6 +46,7 @@ class Regions:
         witnesses: (R, d): a point in the interior of each region without vertices; else empty.
         complete: whether all regions were found (``max_regions`` may have stopped the search).
         certify: ``none``, ``filtered`` or ``exact``.
+        irredundant: whether the half-spaces of regions without vertices are known to be facets, all of them.
     """
 
     program: Program
@@ -57,6 +58,7 @@ class Regions:
     witnesses: Array
     complete: bool
     certify: str
+    irredundant: bool = False
     _cache: dict[str, Any] = field(default_factory=dict)
 
     # what there is -----------------------------------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ class Regions:
         """(R,): regions with equal numbers have equal affine maps."""
         flat = self.maps.reshape(self.count, -1)
         classes = same_maps(flat * self._map_scale, np.tile(self._map_tolerance, self.maps.shape[1]))
-        if self.certify == "none" or self.domain is None:
+        if self.certify == "none":
             return classes
         from theodolite.theory.piecewise.certificate import refine_classes
 
@@ -188,7 +190,7 @@ class Regions:
 
     def _needed(self, i: int) -> list[int]:
         """Facets among the kept half-spaces of a region found by linear programming."""
-        if "all needed" in self._cache:
+        if self.irredundant:
             return list(range(self.cells.facet_starts[i + 1] - self.cells.facet_starts[i]))
         key = f"needed {i}"
         if key not in self._cache:

@@ -69,6 +69,7 @@ def save_regions(regions: Regions, path: Path) -> Path:
     """Write regions to ``path`` (``.npz`` is added when missing), atomically."""
     path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
     header, arrays = pack_problem(regions.program, regions.domain, regions.certify, regions.complete)
+    header["irredundant"] = regions.irredundant
     arrays |= {f"cells.{n}": getattr(regions.cells, n) for n in CELLS}
     arrays |= {n: getattr(regions, n) for n in _REGIONS}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,4 +143,6 @@ def load_regions(path: Path) -> Regions:
     program, domain, certify, complete = unpack_problem(header, arrays)
     cells = Cells(*(arrays[f"cells.{n}"] for n in CELLS))
     rest = {n: arrays[n] for n in _REGIONS}
-    return Regions(program, domain, cells, **rest, complete=complete, certify=certify)
+    return Regions(
+        program, domain, cells, **rest, complete=complete, certify=certify, irredundant=header.get("irredundant", False)
+    )

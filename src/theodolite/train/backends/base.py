@@ -109,6 +109,8 @@ class Backend(ABC):
 
     name: str = ""
     layout: Layout
+    #: Steps that it and plain autograd are both carried through before a run.
+    checked = 2
 
     def __init__(self, job: Job) -> None:
         self.job = job

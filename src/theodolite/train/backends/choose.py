@@ -177,10 +177,11 @@ def check_backend(backend: Backend, sample: Sample) -> str:
     """
     job = backend.job
     slots = backend.layout.size if backend.layout.idle is None and backend.layout.slotted else 2
-    tried, plain, exact, shaken = (sample(CHECKED_STEPS, slots) for _ in range(4))
+    tried, plain, exact, shaken = (sample(backend.checked, slots) for _ in range(4))
     exact, shaken = _in_double(exact), _in_double(shaken)
     double = AutogradBackend(dataclasses.replace(job, dtype=torch.float64))
-    rates = _strides(double, _in_double(sample(1, slots)))
+    # many steps go no further than few
+    rates = [rate * (CHECKED_STEPS / backend.checked) for rate in _strides(double, _in_double(sample(1, slots)))]
     for segment in (tried, plain, exact, shaken):
         segment.lr = [rate.to(one.dtype) for rate, one in zip(rates, segment.lr, strict=True)]
     eps, stream = torch.finfo(job.dtype).eps, generator(0, "shake")

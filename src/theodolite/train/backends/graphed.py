@@ -38,6 +38,7 @@ class GraphBackend(Backend):
     """
 
     name = "cudagraph"
+    checked = sum(STEPS)  # every graph
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -49,12 +50,13 @@ class GraphBackend(Backend):
         """Take the segment's steps in place; losses before each step, (C, count)."""
         losses = segment.params[0].new_empty(segment.params[0].shape[0], segment.count)
         done = 0
-        for steps in STEPS:
-            blocks = (segment.count - done) // steps
-            if blocks:
-                reached = done + blocks * steps
-                self._recording(segment, steps).run(segment, segment.first + done, losses[:, done:reached])
-                done = reached
+        with torch.cuda.device(self.job.device):
+            for steps in STEPS:
+                blocks = (segment.count - done) // steps
+                if blocks:
+                    reached = done + blocks * steps
+                    self._recording(segment, steps).run(segment, segment.first + done, losses[:, done:reached])
+                    done = reached
         return losses
 
     def _recording(self, segment: Segment, steps: int) -> _Recording:
@@ -89,7 +91,8 @@ class _Recording:
             self._block()
         torch.cuda.current_stream(job.device).wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # other threads may go on allocating meanwhile
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self._block()
 
     def _block(self) -> None:

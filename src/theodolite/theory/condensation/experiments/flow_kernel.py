@@ -14,9 +14,8 @@ __all__ = ["descend"]
 #: Neurons per block: the inner loops run over them, and are vectorised.
 BLOCK = 64
 
+
 # Sums are per lane, so nothing needs to be reassociated; NaN and infinity must survive to show divergence.
-
-
 @relaxed
 def descend(a0, v0, x, y, kappa, kappa_prime, growth, floor, most_steps):
     """Gradient descent in normalised coordinates from (a0, v0) until mean e² ≤ floor.
