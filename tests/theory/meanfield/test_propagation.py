@@ -74,9 +74,22 @@ def test_scores_scatter_as_standard_normals(build, shape, w2, b2):
         assert abs(z.mean()) < 0.4 + 4 / math.sqrt(seeds), key
         assert z.std() < 1.7, key
     # Several inputs share the weights: their average scatters less than one of them, and theory knows it.
-    for quantity, least in (("q_length", 0.5), ("chi_1", 0.5), ("correlation", 0.35)):
+    assert min(z.std() for (_, quantity), z in found.items() if quantity == "q_length") > 0.5
+    for quantity, least in (("chi_1", 0.5), ("correlation", 0.35)):
         scatters = [z.std() for (layer, name), z in found.items() if name == quantity and layer not in ("0", "1", "first")]
         assert min(scatters) > least, quantity
+
+
+@pytest.mark.parametrize("b2", [0.0, 0.3])
+def test_inputs_of_all_directions_leave_nothing_to_chance(b2):
+    # the mean length of one-hot inputs is the mean square of the weights, which is known
+    for seed in range(5):
+        rows = list(
+            mf.propagate(gaussian_(nn.Sequential(nn.Linear(30, 64), nn.Tanh(), nn.Linear(64, 64)), 1.5, b2, seed), torch.eye(30))
+        )
+        assert all(abs(row.z) < 4 for row in rows if row.quantity == "q_length")
+        if not b2:
+            assert rows[0].predicted_sd < 1e-6 * rows[0].predicted
 
 
 def test_batch_norm_called_by_position_is_read_as_by_name():

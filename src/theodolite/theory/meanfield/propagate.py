@@ -302,11 +302,13 @@ class _Pass:
 
     def _compare(self, node: Node, value: torch.Tensor, state: KernelState) -> None:
         seen = ks.measured(value, state.axis, frozenset())
-        q_sd = state.length * math.sqrt(state.spread + 2.0 * (1.0 + state.spread) * state.overlap(2) / state.units)
+        free = max(state.overlap(2) - _known_share(node, state), 0.0)
+        rounding = 4.0 * torch.finfo(value.dtype).eps
+        q_sd = state.length * math.sqrt(state.spread + 2.0 * (1.0 + state.spread) * free / state.units + rounding**2)
         self._row(node.name, "q_length", seen.length, state.length, q_sd)
         if state.shape[0] > 1:
             # Correlations of 1 hold to rounding only.
-            sd = math.hypot(math.sqrt(state.wobble + state.sampling), 4.0 * torch.finfo(value.dtype).eps)
+            sd = math.hypot(math.sqrt(state.wobble + state.sampling), rounding)
             self._row(node.name, "correlation", seen.correlation, state.correlation, sd)
 
     def _row(
@@ -342,6 +344,17 @@ class _Pass:
         measured, predicted = w2 * float(measured_slope.mean()), w2 * float(slope.mean())
         sd = predicted * math.sqrt(max(fourth - 1.0, 0.0) * before.overlap() / before.units + rate**2 * before.spread)
         self._row(node.name, "chi_1", measured, predicted, sd, *_phase(phi, predicted, sd, w2, reader))
+
+
+def _known_share(node: Node, state: KernelState) -> float:
+    """The share of the mean of c² by which all sites' lengths scatter together with the mean square of the layer's weights.
+
+    That mean square is measured and stands in the prediction: Var q̂ ∝ tr M²/(tr M)² − 1/n for inputs of second moment M in ℝⁿ.
+    """
+    if node.weight is None or not state.length > 0:
+        return 0.0
+    bias = 0.0 if node.bias is None else float((node.bias.detach().double() ** 2).mean())
+    return max(1.0 - bias / state.length, 0.0) ** 2 * state.units / node.weight.numel()
 
 
 def _next_affine(graph: Graph, node: Node) -> Node | None:
