@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -13,10 +14,10 @@ from torch import nn
 
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.theory.piecewise.certificate import certify_regions
-from theodolite.theory.piecewise.domains import Domain
+from theodolite.theory.piecewise.domains import Domain, identity_map
 from theodolite.theory.piecewise.facets import FacetTable
 from theodolite.theory.piecewise.measure import Certify, regions
-from theodolite.theory.piecewise.program import Array, Switching
+from theodolite.theory.piecewise.program import Affine, Array
 from theodolite.theory.piecewise.regions import Regions
 from theodolite.theory.piecewise.shallow import Shallow
 
@@ -236,28 +237,21 @@ def simplify(model: nn.Module, domain: Domain | None) -> Simplified:
 
     layers = list(model) if type(model) is nn.Sequential else []
     linear = [k for k, m in enumerate(layers) if isinstance(m, nn.Linear)]
-    for k, module in enumerate(layers):
-        if not isinstance(module, nn.Linear) and list(module.parameters()):
-            raise UnsupportedError(
-                f"simplify takes chains of Linear and elementwise activations, got {type(module).__name__} at {k}"
-            )
-        if isinstance(module, (nn.Flatten, nn.MaxPool1d, nn.MaxPool2d)):
-            raise UnsupportedError(
-                f"simplify takes chains of Linear and elementwise activations, got {type(module).__name__} at {k}"
-            )
     if not linear:
         raise UnsupportedError(f"simplify takes an nn.Sequential of Linear layers and activations, got {type(model).__name__}")
+    for k, module in enumerate(layers):
+        if type(module) is not nn.Linear and type(module) not in _ELEMENTWISE:
+            raise UnsupportedError(
+                f"simplify takes chains of Linear and elementwise activations, got {type(module).__name__} at {k}"
+            )
     found = regions(model, domain)
     found._need_all("a simplification")
     simplified = Simplified(*(copy.deepcopy(m) for m in layers))
     simplified.train(model.training)
     simplified.removed = {}
-    constants = _constants(found)
-    for position, here in enumerate(linear[:-1]):
-        after = linear[position + 1]
-        if after == here + 1:
-            continue  # no activation between the two: nothing switches
-        value = constants.pop(0)
+    names = list(model._modules)
+    for here, after in itertools.pairwise(linear):
+        value = _constants(found, names[after])
         gone = np.isfinite(value)
         if gone.any():
             if gone.all():
@@ -267,24 +261,34 @@ def simplify(model: nn.Module, domain: Domain | None) -> Simplified:
     return simplified
 
 
-def _constants(found: Regions) -> list[Array]:
-    """For every activation layer, the value of each neuron that is constant on the domain; NaN for the others."""
-    out = []
-    for index, (low, high) in found.program.columns.items():
-        step = found.program.steps[index]
-        assert isinstance(step, Switching)
-        pieces = found.patterns[:, low:high].reshape(found.count, step.size, -1).sum(axis=2)
-        entry = np.arange(step.size)
-        same = (pieces == pieces[0]).all(axis=0) & (step.slopes[entry, pieces[0]] == 0)
-        value = np.where(same, step.offsets[entry, pieces[0]], np.nan)
-        before = found.program.steps[index - 1]
-        weight = getattr(before, "weights", (None,))[0]
-        if isinstance(weight, np.ndarray):  # neurons that read nothing
-            silent = ~weight.any(axis=1)
-            constant = step.maps(before.bias[None, None, :], step.bits(before.bias[None]))[0, 0]  # type: ignore[union-attr]
-            value = np.where(silent, constant, value)
-        out.append(value)
-    return out
+#: Modules between the layers of a chain that is simplified: each entry of their output depends on the same entry of their input.
+_ELEMENTWISE = {
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.Hardsigmoid, nn.Softshrink, nn.Threshold, nn.RReLU),
+    *(nn.Identity, nn.Dropout),
+}
+
+
+def _constants(found: Regions, layer: str) -> Array:
+    """What a layer reads, where it is the same constant in all regions; NaN for entries that are not."""
+    program = found.program
+    index = next((i for i, s in enumerate(program.steps) if isinstance(s, Affine) and s.name == layer), None)
+    if index is None:
+        raise UnsupportedError(f"simplify does not find layer {layer!r} among the steps of the network")
+    source = program.steps[index].sources[0]  # type: ignore[union-attr]
+    starts = [identity_map(found.dim)] if found.domain is None else [chart.start for chart in found.domain.charts]
+    constant: Array | None = None
+    same = np.ones(0, dtype=bool)
+    for r in range(found.count):
+        maps = next(
+            values[source][0]
+            for i, _, values in program.affine_values(starts[found.charts[r]], found.patterns[r : r + 1].astype(np.uint8))
+            if i == index
+        )
+        if constant is None:
+            constant, same = maps[-1], np.ones(maps.shape[1], dtype=bool)
+        same &= (maps[:-1] == 0).all(axis=0) & (maps[-1] == constant)
+    assert constant is not None, "a domain has a region"
+    return np.where(same, constant, np.nan)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -99,34 +100,51 @@ class LocalRegion:
         if not len(times) or not np.isfinite(times.min()):
             return Hit(np.inf, None, None)
         first = int(times.argmin())
-        together = np.flatnonzero(times <= times[first] * (1 + 1e-12))
-        return Hit(float(times[first]), int(self.columns[first]), self._beyond(together))
+        exit_ = self.x + times[first] * d
 
-    def _beyond(self, rows: Any) -> Array:
-        pattern = self.pattern.copy()
-        for row in np.atleast_1d(rows):
-            pattern[self.columns[row]] ^= True
-            if self.partners[row] >= 0:
-                pattern[self.partners[row]] ^= True
+        def vanish(rows: Array) -> Array:
+            size = np.abs(rows[:, :-1]) @ np.abs(exit_) + np.abs(rows[:, -1])
+            return np.asarray(np.abs(rows[:, :-1] @ exit_ + rows[:, -1]) <= 1e-11 * size)
+
+        return Hit(float(times[first]), int(self.columns[first]), self._beyond(vanish, d))
+
+    def _beyond(self, vanish: Callable[[Array], Array], direction: Array) -> Array:
+        """The pattern beyond the boundary, in a direction: of the switches whose rows vanish there, the slope decides.
+
+        Layer by layer, since what stands behind a switch that flips has another map beyond.
+        """
+        pattern, values = self.pattern.copy(), {0: identity_map(len(self.x))}
+        for i, step in enumerate(self.program.steps):
+            if isinstance(step, Affine):
+                values[i + 1] = step.maps(values)
+                continue
+            source, (low, high) = values[step.source], self.program.columns[i]
+            if isinstance(step, Switching):
+                rows = step.rows(source)[0].T
+                at = np.flatnonzero(vanish(rows))
+                pattern[low + at] = rows[at, :-1] @ direction > 0
+            else:
+                pattern[low:high] = _winners_beyond(step, source[0].T, pattern[low:high], vanish, direction)
+            values[i + 1] = step.maps(source, pattern[None, low:high].astype(np.uint8))
         return pattern
 
     def neighbours(self) -> list[Neighbour]:
         """The regions across the facets: one linear program per switch tells which half-spaces are not implied by the others.
-
-        Switches with the same hyperplane flip together.
 
         Cost: F programs in D variables, warm-started.
         """
         if "facets" not in self._cache:
             self._cache["facets"] = self._stack().needed()
         normals, constants = self.halfspaces
-        rows = np.concatenate([normals, constants[:, None]], axis=1) / np.linalg.norm(normals, axis=1)[:, None]
-        found = []
-        for k in self._cache["facets"]:
-            near = np.abs(rows - rows[k]) <= 1e-12 * np.maximum(1.0, np.abs(rows[k]))
-            together = np.flatnonzero(near.all(axis=1))
-            found.append(Neighbour(int(self.columns[together[0]]), self._beyond(together)))
-        return found
+        facets = np.concatenate([normals, constants[:, None]], axis=1) / np.linalg.norm(normals, axis=1)[:, None]
+        return [Neighbour(int(self.columns[k]), self._across(facets[k])) for k in self._cache["facets"]]
+
+    def _across(self, facet: Array) -> Array:
+        def vanish(rows: Array) -> Array:
+            rest = rows - np.multiply.outer(rows[:, :-1] @ facet[:-1], facet)
+            return np.asarray(np.abs(rest).max(axis=1) <= 1e-11 * np.abs(rows).max(axis=1))
+
+        return self._beyond(vanish, facet[:-1])
 
     def _stack(self) -> Any:
         from theodolite.maths.linprog import HalfspaceStack
@@ -196,6 +214,18 @@ def local_region(model: nn.Module, x: Any) -> LocalRegion:
     halfspaces = (table[cuts, :-1], table[cuts, -1])
     affine = (output[0, :-1].T.copy(), output[0, -1].copy())
     return LocalRegion(program, point, pattern, affine, halfspaces, column[cuts], partner[cuts])
+
+
+def _winners_beyond(step: Maximum, rows: Array, bits: Array, vanish: Callable[[Array], Array], direction: Array) -> Array:
+    """The winners of all groups beyond a boundary: of those that tie on it, the steepest, and of these the first."""
+    out = bits.reshape(step.groups.shape).copy()
+    for group, own in zip(step.groups, out, strict=True):
+        slots = np.flatnonzero(group >= 0)
+        winner = int(own.argmax())
+        tied = slots[vanish(rows[group[slots]] - rows[group[winner]]) | (slots == winner)]
+        own[:] = False
+        own[tied[np.argmax(rows[group[tied], :-1] @ direction)]] = True
+    return out.reshape(-1)
 
 
 def _step_rows(step: Switching | Maximum, value: Array, pattern: Array, span: tuple[int, int]) -> tuple[Array, Array, Array]:

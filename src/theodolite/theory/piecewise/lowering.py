@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules import module as _modules
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from theodolite.core.errors import ArgumentError, UnsupportedError
@@ -23,6 +24,9 @@ from theodolite.theory.piecewise.denselayers import DenseLayers
 from theodolite.theory.piecewise.program import Affine, Array, Program
 
 __all__ = ["lower"]
+
+#: torch's hooks on all modules.
+_GLOBAL_HOOKS, _GLOBAL_PRE_HOOKS = _modules._global_forward_hooks, _modules._global_forward_pre_hooks
 
 #: The modules of a plain chain.
 _PLAIN = {nn.Linear, nn.ReLU}
@@ -85,7 +89,7 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> Program | None:
     """The program of a plain chain of Linear and ReLU modules, which need no tracing; None for anything else."""
     if type(model) not in (nn.Sequential, nn.Linear) or len(input_shape) != 1:
         return None
-    if model._forward_hooks or model._forward_pre_hooks:
+    if _GLOBAL_HOOKS or _GLOBAL_PRE_HOOKS or model._forward_hooks or model._forward_pre_hooks or "forward" in model.__dict__:
         return None
     sizes, regular = [input_shape[0]], True
     names: list[str] = []
@@ -95,7 +99,13 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> Program | None:
     # children() would drop repetitions
     for name, module in ({"": model} if isinstance(model, nn.Linear) else model._modules).items():
         kind = type(module)
-        if module is None or kind not in _PLAIN or module._forward_hooks or module._forward_pre_hooks:
+        if (
+            module is None
+            or kind not in _PLAIN
+            or module._forward_hooks
+            or module._forward_pre_hooks
+            or "forward" in module.__dict__
+        ):
             return None
         names.append(name)
         dense.append(kind is nn.Linear)
@@ -126,6 +136,8 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> Program | None:
 
 def _array(tensor: Any) -> Array:
     """A tensor's numbers in float64; not copied where they are such."""
+    if tensor.is_complex():
+        raise UnsupportedError(f"weights must be real, got {tensor.dtype}")
     return tensor.numpy(force=True) if tensor.dtype is torch.float64 else tensor.detach().double().numpy(force=True)
 
 

@@ -32,6 +32,9 @@ __all__ = ["dead_fraction", "regions", "switching_fraction", "visited_regions"]
 #: Greatest dimension of the domain for which cells are enumerated with their vertices; beyond it linear programming takes over.
 LARGEST_DIM = 6
 
+#: The same for all of ℝᵈ: beyond it the cells of the 2 d + 1 charts are more work than linear programs, but for certificates.
+CHARTS_DIM = 4
+
 Certify = Literal["none", "filtered", "exact"]
 
 
@@ -155,7 +158,8 @@ def _not_on_a_box(program: Program, domain: Domain | None, certify: Certify, max
             f"executor and out are for bounded domains with d ≤ {LARGEST_DIM}, but {where} regions are found in one go; leave them "
             "out, or take a bounded domain or a slice"
         )
-    if domain is None and max_regions is None and program.input_size <= LARGEST_DIM and program.switches:
+    largest = CHARTS_DIM if certify == "none" else LARGEST_DIM
+    if domain is None and max_regions is None and program.input_size <= largest and program.switches:
         return regions_everywhere(program, certify)
     if not program.switches:  # one region, whatever decides
         return replace(_by_search(program, domain, max_regions), certify=certify)
