@@ -200,6 +200,31 @@ def test_a_stored_set_is_what_it_was(tmp_path):
     assert (found.patterns[found.locate(points)] == found.program.patterns(points.numpy())).all()
 
 
+def test_a_head_that_is_registered_first_does_not_decide_the_inputs():
+    class HeadFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.first = nn.Linear(5, 1), nn.Linear(2, 5)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.first(x)))
+
+    assert td.piecewise.regions(drawn(HeadFirst(), 0), None).count == 16
+
+
+def test_damaged_files_are_named(tmp_path):
+    found = td.piecewise.regions(drawn(mlp(2, nn.ReLU(), 3), 0), None)
+    assert found(np.zeros((0, 2))).shape == (0, 2)
+    found.save(tmp_path / "plane")
+    whole = (tmp_path / "plane.npz").read_bytes()
+    np.savez(tmp_path / "other.npz", header=np.array('{"format": 2}'))
+    (tmp_path / "array.npz").write_bytes(b"\x93NUMPY" + whole[:40])
+    (tmp_path / "short.npz").write_bytes(whole[: len(whole) // 2])
+    for name in ("other", "array", "short"):
+        with pytest.raises(td.StoreError, match="does not hold regions"):
+            td.piecewise.Regions.load(tmp_path / f"{name}.npz")
+
+
 def test_an_affine_map_has_one_region():
     found = td.piecewise.regions(nn.Linear(2, 1), None, certify="exact")
     assert (found.count, found.certify, found.pieces) == (1, "exact", 1)

@@ -82,7 +82,7 @@ def regions(
     Args:
         model: any module of Linear, convolution, BatchNorm (eval mode), ReLU, LeakyReLU, PReLU, abs, hardtanh, ReLU6, hard sigmoid,
             max and average pooling, reshapes, residual additions, concatenations and constant factors; the rest is refused by name.
-        domain: from `box`, `segment`, `polyline`, `slice2d` or `polygon`; None for all of ℝᵈ (d is read off the first layer).
+        domain: from `box`, `segment`, `polyline`, `slice2d` or `polygon`; None for all of ℝᵈ (d is read off the Linear layers).
         certify: ``none``: float64; on a bounded domain a sign below its own error bound counts as zero, so that regions thinner than
             about 1e-13 may be missed; on all of ℝᵈ exact arithmetic decides such signs. ``filtered``: where a sign is below its error
             bound, exact arithmetic decides; nearly as fast. ``exact``: exact arithmetic throughout.
@@ -119,7 +119,7 @@ def regions(
         from theodolite.lab.blocks import check_executor
 
         check_executor(executor)
-    program = lower(model, _input_shape(model, domain), output)
+    program = _program(model, domain, output)
     if domain is None or domain.dim > LARGEST_DIM:
         return _not_on_a_box(program, domain, certify, max_regions, executor is not None or out is not None)
     if out is None:
@@ -141,13 +141,22 @@ def _check_options(domain: Domain | None, certify: str, max_regions: int | None)
         integer(max_regions, "max_regions", instead=" or None")
 
 
-def _input_shape(model: nn.Module, domain: Domain | None) -> tuple[int, ...]:
+def _program(model: nn.Module, domain: Domain | None, output: int | None) -> Program:
+    """The program of the model; without a domain, for inputs of the size that one of its Linear layers takes."""
     if domain is not None:
-        return domain.input_shape
-    first = next((m for m in model.modules() if isinstance(m, nn.Linear)), None) if isinstance(model, nn.Module) else None
-    if first is None:
+        return lower(model, domain.input_shape, output)
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear)] if isinstance(model, nn.Module) else []
+    sizes = list(dict.fromkeys(layer.in_features for layer in layers))
+    if not sizes:
         raise ArgumentError("domain must be given for a model without a Linear layer, whose number of inputs cannot be read off")
-    return (first.in_features,)
+    failure: ArgumentError | None = None
+    for size in sizes:
+        try:
+            return lower(model, (size,), output)
+        except ArgumentError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
 
 
 def _not_on_a_box(program: Program, domain: Domain | None, certify: Certify, max_regions: int | None, shared: bool) -> Regions:

@@ -275,7 +275,7 @@ class Regions:
     def __call__(self, x: Any) -> Array:
         """The network from its pieces: A_i x + b_i in the region i of x; (outputs,) or (N, outputs), NaN outside."""
         points, single = self._points(x)
-        where = np.atleast_1d(self.locate(points if len(points) > 1 else points[0]))
+        where = self.locate(points)
         chosen = self.maps[where]
         values = np.einsum("ni,nio->no", points, chosen[:, :-1]) + chosen[:, -1]
         values[where < 0] = np.nan

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -136,13 +138,12 @@ def load_regions(path: Path) -> Regions:
     try:
         arrays = np.load(path, allow_pickle=False)
         header = json.loads(str(arrays["header"]))
-    except (OSError, KeyError, ValueError) as error:
+        if header.get("format") != _FORMAT:
+            raise StoreError(f"{path} has format {header.get('format')!r}, this version reads {_FORMAT}; enumerate again")
+        program, domain, certify, complete = unpack_problem(header, arrays)
+        cells = Cells(*(arrays[f"cells.{n}"] for n in CELLS))
+        rest = {n: arrays[n] for n in _REGIONS}
+    except (OSError, KeyError, ValueError, IndexError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(f"{path} does not hold regions: {error}; they are written by Regions.save") from error
-    if header.get("format") != _FORMAT:
-        raise StoreError(f"{path} has format {header.get('format')!r}, this version reads {_FORMAT}; enumerate again")
-    program, domain, certify, complete = unpack_problem(header, arrays)
-    cells = Cells(*(arrays[f"cells.{n}"] for n in CELLS))
-    rest = {n: arrays[n] for n in _REGIONS}
-    return Regions(
-        program, domain, cells, **rest, complete=complete, certify=certify, irredundant=header.get("irredundant", False)
-    )
+    known = header.get("irredundant", False)
+    return Regions(program, domain, cells, **rest, complete=complete, certify=certify, irredundant=known)
