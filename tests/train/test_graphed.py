@@ -119,6 +119,7 @@ def test_every_optimizer_is_recorded(graphs, optimizer):
 @pytest.mark.parametrize("loss", TARGETS)
 def test_every_loss_is_recorded(graphs, loss):
     agree(MLPSpec((3, 8, 3 if loss == "cross_entropy" else 1), "relu"), 3, TARGETS[loss], loss=loss, optimizer="adam", lr=1e-2)
+    assert graphs
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,7 @@ def test_every_loss_is_recorded(graphs, loss):
 )
 def test_activations_are_recorded(graphs, activation):
     agree(MLPSpec((2, 6, 6, 1), activation), 2, TARGETS["mse"], optimizer="adam", lr=1e-3)
+    assert graphs
 
 
 def test_graphs_of_other_shapes_keep_their_memory(graphs):

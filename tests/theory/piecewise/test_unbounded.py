@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import theodolite as td
-from theodolite.core.errors import UnsupportedError
+from theodolite.core.errors import NumericalError, UnsupportedError
 from theodolite.maths.linprog import HalfspaceStack
 from theodolite.theory.piecewise.homogeneous import homogeneous
 from theodolite.theory.piecewise.lowering import lower
@@ -249,6 +249,15 @@ def test_counts_are_certified(d):
     for i in range(exact.count):
         h, c = exact.halfspaces(i)
         assert (h @ exact.witnesses[i] + c < 0).all()
+
+
+def test_what_overflows_is_refused():
+    model = drawn(mlp(2, nn.ReLU(), 2), 0)
+    model[0].weight.data = torch.tensor([[1e308, 1.0], [1.0, 1e308]], dtype=torch.float64)
+    for certify in ("none", "filtered"):
+        with pytest.raises(NumericalError, match="beyond the range of floats"):
+            td.piecewise.regions(model, None, certify=certify)
+    assert td.piecewise.regions(model, None, certify="exact").count == 4
 
 
 def test_what_is_not_cut_says_so():

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from theodolite.core.errors import NumericalError
 from theodolite.draw.progress import progress
 from theodolite.maths.linprog import HalfspaceStack
 from theodolite.theory.piecewise.cells import Cells, label_columns
@@ -57,6 +58,7 @@ def regions_everywhere(program: Program, certify: str = "none") -> Regions:
 
     Raises:
         UnsupportedError: a certificate where the pieces of an activation meet only up to rounding.
+        NumericalError: weights so large that their products are no floats.
 
     Cost: 2 d + 1 boxes are cut; 1 to 3 ms and about 15 µs per region for d = 2.
     """
@@ -125,7 +127,12 @@ def _size(program: Program) -> float:
 
 def _cut(lifted: Program, patch: _Patch, certify: str) -> Iterator[_Piece]:
     """The cells of one chart."""
-    for found in enumerate_cells(Task(lifted, patch.chart, certify)):
+    task = Task(lifted, patch.chart, certify)
+    if certify != "exact" and not all(np.isfinite(bounds).all() for bounds in task.errors.values()):
+        raise NumericalError(
+            'the weights multiply up beyond the range of floats, where no sign can be trusted; use certify="exact", or a bounded domain'
+        )
+    for found in enumerate_cells(task):
         cells = found.cells
         own = cells.labels >= 0
         owner = np.repeat(np.arange(len(cells)), np.diff(cells.facet_starts))
