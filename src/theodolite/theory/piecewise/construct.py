@@ -261,6 +261,9 @@ def simplify(model: nn.Module, domain: Domain | None) -> Simplified:
     return simplified
 
 
+#: Regions whose maps are worked out at a time.
+SLICE = 4096
+
 #: Modules between the layers of a chain that is simplified: each entry of their output depends on the same entry of their input.
 _ELEMENTWISE = {
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.Hardsigmoid, nn.Softshrink, nn.Threshold, nn.RReLU),
@@ -278,15 +281,14 @@ def _constants(found: Regions, layer: str) -> Array:
     starts = [identity_map(found.dim)] if found.domain is None else [chart.start for chart in found.domain.charts]
     constant: Array | None = None
     same = np.ones(0, dtype=bool)
-    for r in range(found.count):
-        maps = next(
-            values[source][0]
-            for i, _, values in program.affine_values(starts[found.charts[r]], found.patterns[r : r + 1].astype(np.uint8))
-            if i == index
-        )
-        if constant is None:
-            constant, same = maps[-1], np.ones(maps.shape[1], dtype=bool)
-        same &= (maps[:-1] == 0).all(axis=0) & (maps[-1] == constant)
+    for chart, start in enumerate(starts):
+        mine = np.flatnonzero(found.charts == chart)
+        for low in range(0, len(mine), SLICE):
+            patterns = found.patterns[mine[low : low + SLICE]].astype(np.uint8)
+            maps = next(values[source] for i, _, values in program.affine_values(start, patterns) if i == index)
+            if constant is None:
+                constant, same = maps[0, -1], np.ones(maps.shape[2], dtype=bool)
+            same &= (maps[:, :-1] == 0).all(axis=(0, 1)) & (maps[:, -1] == constant).all(axis=0)
     assert constant is not None, "a domain has a region"
     return np.where(same, constant, np.nan)
 

@@ -76,8 +76,8 @@ def regions(
     """All activation regions with interior of a piecewise-linear network on a domain, with their affine maps.
 
     d = 1 by breakpoints, d = 2 by polygon cutting, 3 ≤ d ≤ 6 by cutting polytopes along their edges, all depth first in bounded
-    memory; all of ℝᵈ likewise, in 2 d + 1 charts that reach to infinity; d > 6, and ``max_regions`` on all of ℝᵈ, by linear programming
-    over half-spaces (HiGHS).
+    memory; all of ℝᵈ, d ≤ 4 (certified: 6), likewise, in 2 d + 1 charts that reach to infinity; beyond, and with ``max_regions`` on
+    all of ℝᵈ, by linear programming over half-spaces (HiGHS).
 
     Args:
         model: any module of Linear, convolution, BatchNorm (eval mode), ReLU, LeakyReLU, PReLU, abs, hardtanh, ReLU6, hard sigmoid,
@@ -103,7 +103,7 @@ def regions(
 
     Cost: 0.04 ms and 0.5 to 1.5 µs per segment (d = 1, width ≤ 64), 0.04 ms and 0.5 to 2 µs per region (d = 2, width ≤ 64; every
     region costs a product of each layer's weights, which rules beyond), about 10 µs per cell (d = 3); on all of ℝᵈ 2 to 4 ms and 5 to
-    15 µs per region; 2 to 6 ms per region by linear programming. Once per installation numba compiles, 20 to 30 seconds.
+    25 µs per region; 2 to 6 ms per region by linear programming. Once per installation numba compiles, 20 to 30 seconds.
 
     Example:
         >>> hat = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
