@@ -1,4 +1,10 @@
-"""Batches of affine maps through a ReLU with given patterns, in one pass over memory."""
+"""Batches of affine maps through a ReLU with given patterns, and through the dense layer behind it.
+
+A cut leaves parts that stand one after the other as they lie: the patterns of consecutive parts of one parent differ in about two
+places, whatever the width. The layer's map of a part is therefore that of the part before, corrected by a multiple of one column of
+the weights for every switch that differs; only the first part of a parent takes a matrix product, and one more after every n/2
+corrections, so that a value has no more than 2 n + 1 roundings in all.
+"""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
 # (compiled by numba, which takes its types from the calls)
@@ -7,9 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from theodolite.maths.compiled import compiled
+from theodolite.maths.compiled import compiled, inner, relaxed
 
-__all__ = ["masked_gather", "masked_product"]
+__all__ = ["masked_affine", "masked_gather"]
 
 
 @compiled
@@ -34,37 +40,79 @@ def masked_gather(maps, parents, bits):
     return out
 
 
-@compiled
-def masked_product(maps, parents, bits, weight):
-    """The same, multiplied by a weight with few rows: Σ_j weight[o, j] bits[r, j] maps[parents[r], i, j].
+#: Entries of a pattern that are compared at a time.
+BLOCK = 32
+
+#: Up to this width a product is as fast as corrections are.
+FEW = 24
+
+
+@inner
+def _flips(parents, bits):
+    """Where the pattern of every row differs from that of the row before.
+
+    Returns:
+        The positions (F,), row by row; where each row's begin (R + 1,); which rows are multiplied anew (R,), see the module's text.
+    """
+    count, n = bits.shape
+    starts, fresh = np.zeros(count + 1, np.int64), np.ones(count, np.bool_)
+    positions, since = np.empty(4 * count + n, np.int64), np.int64(0)
+    for r in range(1, count):
+        found = starts[r]
+        if found + n > len(positions):
+            positions = np.concatenate((positions, np.empty_like(positions)))
+        if n > FEW and parents[r] == parents[r - 1]:
+            for low in range(0, n, BLOCK):
+                high = min(low + BLOCK, n)
+                different = np.uint8(0)
+                for j in range(low, high):
+                    different |= bits[r, j] ^ bits[r - 1, j]
+                if different:
+                    for j in range(low, high):
+                        positions[found] = j
+                        found += bits[r, j] ^ bits[r - 1, j]
+            fresh[r] = since + found - starts[r] > n // 2
+        since = np.int64(0) if fresh[r] else since + found - starts[r]
+        starts[r + 1] = starts[r] if fresh[r] else found
+    return positions, starts, fresh
+
+
+@relaxed
+def masked_affine(maps, parents, bits, columns, bias):
+    """Σ_j bits[r, j] maps[parents[r], i, j] columns[j], plus the bias in the last row i = k − 1.
 
     Args:
-        maps: (P, k, n) float64.
+        maps: (P, k, n) float64: slopes, then the constant.
         parents: (R,) int64.
         bits: (R, n) uint8.
-        weight: (m, n) float64.
+        columns: (n, m) float64, C-contiguous: the layer's weights, transposed.
+        bias: (m,) float64.
 
     Returns:
         (R, k, m).
+
+    Cost: k m per switch in which a row differs from the one before, and a product of k n m per parent and per n/2 such switches.
     """
-    count, k, n, m = len(parents), maps.shape[1], maps.shape[2], weight.shape[0]
-    out = np.empty((count, k, m))
-    row = np.empty(n)
+    count, k, n, m = len(parents), maps.shape[1], maps.shape[2], len(bias)
+    positions, starts, fresh = _flips(parents, bits)
+    anew = np.flatnonzero(fresh)
+    made = np.dot(masked_gather(maps, parents[anew], bits[anew]).reshape(len(anew) * k, n), columns)
+    out, done = np.empty((count, k, m)), 0
     for r in range(count):
-        p = parents[r]
-        for o in range(m):
-            for j in range(n):
-                row[j] = weight[o, j] if bits[r, j] else 0.0
+        if fresh[r]:
             for i in range(k):
-                # four partial sums: the additions need not wait for one another
-                a, b, c, d = 0.0, 0.0, 0.0, 0.0
-                whole = n - n % 4
-                for j in range(0, whole, 4):
-                    a += row[j] * maps[p, i, j]
-                    b += row[j + 1] * maps[p, i, j + 1]
-                    c += row[j + 2] * maps[p, i, j + 2]
-                    d += row[j + 3] * maps[p, i, j + 3]
-                for j in range(whole, n):
-                    a += row[j] * maps[p, i, j]
-                out[r, i, o] = (a + b) + (c + d)
+                for o in range(m):
+                    out[r, i, o] = made[done + i, o]
+            for o in range(m):
+                out[r, k - 1, o] += bias[o]
+            done += k
+            continue
+        for i in range(k):
+            for o in range(m):
+                out[r, i, o] = out[r - 1, i, o]
+            for f in range(starts[r], starts[r + 1]):
+                j = positions[f]
+                change = maps[parents[r], i, j] if bits[r, j] else -maps[parents[r], i, j]
+                for o in range(m):
+                    out[r, i, o] += change * columns[j, o]
     return out

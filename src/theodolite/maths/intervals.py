@@ -12,18 +12,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from theodolite.maths.compiled import compiled, inner
+from theodolite.maths.compiled import compiled, inlined, inner
 from theodolite.maths.cutters import KEEP, SIDE, drops, empty_parts, finished, gather, line_states, record, with_room
 
 __all__ = ["subdivide_intervals"]
 
 
+@inlined
+def _signs(table, t, radius, signs):
+    """Signs of all functions at an end; 0 where one is undecided."""
+    a, c, errors = table[0], table[1], table[2]
+    for j in range(len(signs)):  # no branches: several at a time
+        h, tolerance = a[j] * t + c[j], errors[j] + abs(a[j]) * radius
+        signs[j] = np.int64(h > tolerance) - np.int64(h < -tolerance)
+
+
 @inner
-def _side(table, j, ends, i):
-    """Sign of function j at end i; 0 where it is undecided."""
-    h = table[0, j] * ends[i, 0] + table[1, j]
-    tolerance = table[2, j] + abs(table[0, j]) * ends[i, 1]
-    return np.int64(h > tolerance) - np.int64(h < -tolerance)
+def _screen(table, ends, signs, sides):
+    """Signs at both ends and their products, (3, m); sides: those at the lower end, or, undecided, at the upper one."""
+    left, right, both = signs[0], signs[1], signs[2]
+    _signs(table, ends[0, 0], ends[0, 1], left)
+    _signs(table, ends[1, 0], ends[1, 1], right)
+    for j in range(len(sides)):
+        both[j] = left[j] * right[j]
+        sides[j] = np.int64(2 * left[j] + right[j] > 0)
 
 
 @inner
@@ -32,19 +44,21 @@ def _put(rows, i, t, radius, number):
 
 
 @inner
-def _zeros(table, states, ends, zeros):
+def _zeros(table, states, signs, ends, zeros):
     """Zeros inside the interval ``ends``, ascending; functions that keep one side move an end instead.
 
     Returns (how many, dropped, unsure).
     """
     found, dropped, unsure = np.int64(0), False, False
+    left, right, both, keep, sides = signs[0], signs[1], signs[2], states[KEEP], states[SIDE]
+    _screen(table, ends, signs, sides)
     for j in range(len(zeros)):
-        left, right = _side(table, j, ends, 0), _side(table, j, ends, 1)
-        unsure |= left == 0 or right == 0
-        states[SIDE, j] = 1 if left > 0 or (left == 0 and right > 0) else 0
-        if left * right < 0:
+        if both[j] > 0 and keep[j] == 0:  # most of them
+            continue
+        unsure |= both[j] == 0
+        if both[j] < 0:
             root, radius = -table[1, j] / table[0, j], 2.0 * table[2, j] / abs(table[0, j])
-            if states[KEEP, j] == 0:  # insertion keeps the zeros in order
+            if keep[j] == 0:  # insertion keeps the zeros in order
                 k = found
                 while k > 0 and zeros[k - 1, 0] > root:
                     _put(zeros, k, zeros[k - 1, 0], zeros[k - 1, 1], zeros[k - 1, 2])
@@ -52,10 +66,11 @@ def _zeros(table, states, ends, zeros):
                 _put(zeros, k, root, radius, j)
                 found += 1
             else:  # keep the side on which the function is positive
-                states[SIDE, j] = 1
-                _put(ends, 0 if left < 0 else 1, root, radius, j)
+                _put(ends, 0 if left[j] < 0 else 1, root, radius, j)
+                _screen(table, ends, signs, sides)
+                sides[j] = 1
         else:
-            dropped |= drops(states[KEEP, j], left < 0 or right < 0, left > 0 or right > 0)
+            dropped |= drops(keep[j], left[j] < 0 or right[j] < 0, left[j] > 0 or right[j] > 0)
     for i in range(1, found):
         unsure |= zeros[i, 0] - zeros[i - 1, 0] <= zeros[i, 1] + zeros[i - 1, 1]
     return found, dropped, unsure
@@ -93,7 +108,8 @@ def subdivide_intervals(cells, lines, certified):
         The parts, likewise; their parents; their bits (parts, m); undecided (R,).
     """
     old, owners, count, m = cells[0], lines.owners, len(cells[1]) - 1, len(lines.errors)
-    states, table, ends, zeros = line_states(lines.keep), np.empty((3, m)), np.empty((2, 3)), np.empty((m, 3))
+    states, table, signs = line_states(lines.keep), np.empty((3, m)), np.empty((3, m), np.int64)
+    ends, zeros = np.empty((2, 3)), np.empty((m, 3))
     for j in range(m):
         table[2, j] = lines.errors[j]
     room, made, undecided = 2 * count + m + 16, np.int64(0), np.zeros(count, np.bool_)
@@ -103,7 +119,7 @@ def subdivide_intervals(cells, lines, certified):
         gather(lines.rows, owners[r], lines.first, m, table)
         for i in range(2):
             _put(ends, i, old[2 * r + i, 0], old[2 * r + i, 1], m + i)
-        found, dropped, unsure = _zeros(table, states, ends, zeros)
+        found, dropped, unsure = _zeros(table, states, signs, ends, zeros)
         undecided[r] = certified and unsure
         if dropped or undecided[r]:
             continue

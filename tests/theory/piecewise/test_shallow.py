@@ -112,12 +112,12 @@ def test_a_wrong_partition_gets_no_certificate(nets):
     found = td.piecewise.regions(nets["he"]((2, 8, 8, 1), 0), td.box(-1, 1, dim=2))
     keep = np.arange(1, found.count)
     fewer = replace(
-        found, cells=found.cells.select(keep), charts=found.charts[keep], bits=found.bits[keep], maps=found.maps[keep], _cache={}
+        found, cells=found.cells.select(keep), charts=found.charts[keep], bits=found.bits[keep], maps=found.maps[keep]
     )
     assert not certify_regions(fewer).area_exact
     wrong = found.bits.copy()
     wrong[0, 0] ^= 128
-    assert not certify_regions(replace(found, bits=wrong, _cache={})).patterns_hold
+    assert not certify_regions(replace(found, bits=wrong)).patterns_hold
 
 
 def test_paper_mode_double_counts_facets_and_nothing_else(nets):

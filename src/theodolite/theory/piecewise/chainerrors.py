@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from theodolite.maths.compiled import compiled, inner, summed
+from theodolite.maths.compiled import compiled, inner
 from theodolite.theory.piecewise.cells import UNIT
 from theodolite.theory.piecewise.errors import SAFETY, rounding_bound
 
@@ -34,12 +34,12 @@ def chain_errors(layers, chart, points, coarse):
         (n,), what `error_bounds` finds, or else `likely_errors`.
     """
     _, sizes, relus = layers
-    total, start = np.int64(0), chart[2]
+    total, start, room = np.int64(0), chart[2], _room(sizes)
     for k in range(len(relus)):
         total += sizes[k + 1] if relus[k] else 0
     errors, samples = np.empty(total), _samples(points)
-    if _worst(layers, start, samples, errors) > coarse:
-        _likely(layers, start, samples, errors)
+    if _worst(layers, start, samples, errors, room) > coarse:
+        _likely(layers, start, samples, errors, room)
     return errors
 
 
@@ -59,19 +59,25 @@ def _samples(points):
     return rows
 
 
-@summed
-def _product(values, entries, at, m):
-    """Rows (S, n) times a weight (m, n) whose entries begin at ``at``: (S, m)."""
-    count, n = values.shape
-    out = np.empty((count, m))
-    for j in range(m):
-        row = entries[at + j * n : at + (j + 1) * n]  # an index that might be negative would keep the sum from several at a time
-        for s in range(count):
-            total = 0.0
-            for k in range(n):
-                total += values[s, k] * row[k]
-            out[s, j] = total
-    return out
+@inner
+def _product(values, parameters, at, m, power, room):
+    """Rows (S, n) times a weight (m, n) whose entries begin at ``at``, or, written to ``room``, their |·|^power: (S, m)."""
+    n = values.shape[1]
+    entries = parameters[at : at + m * n]
+    if power > 0:
+        for k in range(m * n):
+            room[k] = abs(entries[k]) ** power
+        entries = room[: m * n]
+    return np.dot(values, entries.reshape(m, n).T)
+
+
+@inner
+def _room(sizes):
+    """Numbers for the largest weight, once: large arrays cost more to come by than to fill."""
+    largest = np.int64(0)
+    for k in range(len(sizes) - 1):
+        largest = max(largest, sizes[k] * sizes[k + 1])
+    return np.empty(largest)
 
 
 @inner
@@ -87,14 +93,6 @@ def _magnitudes(maps, samples, count):
 
 
 @inner
-def _absolute(parameters):
-    out = np.empty(len(parameters))
-    for k in range(len(parameters)):
-        out[k] = abs(parameters[k])
-    return out
-
-
-@inner
 def _repeated(start, count):
     """The input's map for every sample, one after the other: (S (d + 1), n)."""
     rows, n = start.shape[1], start.shape[2]
@@ -106,17 +104,17 @@ def _repeated(start, count):
 
 
 @inner
-def _worst(layers, start, samples, errors):
+def _worst(layers, start, samples, errors, room):
     """`error_bounds` to ``errors``; returns the largest."""
     parameters, sizes, relus = layers
-    absolute, d, one = _absolute(parameters), samples.shape[1] - 1, np.int64(1)
+    d, one = samples.shape[1] - 1, np.int64(1)
     values, largest = _magnitudes(_repeated(start, one), samples, one), 0.0
     column, at, roundings = np.int64(0), np.int64(0), d + 2
     for k in range(len(relus)):
         n, m = sizes[k], sizes[k + 1]
-        values, roundings = _product(values, absolute, at, m), roundings + n + 2
+        values, roundings = _product(values, parameters, at, m, 1, room), roundings + 2 * n + 2
         for j in range(m):
-            values[0, j] += absolute[at + m * n + j]
+            values[0, j] += abs(parameters[at + m * n + j])
             if relus[k]:
                 errors[column + j] = _rounding_bound(roundings, d, values[0, j])
                 largest = max(largest, errors[column + j])
@@ -127,21 +125,21 @@ def _worst(layers, start, samples, errors):
 
 
 @inner
-def _likely(layers, start, samples, errors):
+def _likely(layers, start, samples, errors, room):
     """`likely_errors`, where they are smaller than what stands in ``errors``."""
     parameters, sizes, relus = layers
     count, d = len(samples) - 1, samples.shape[1] - 1
-    absolute, squared, maps = _absolute(parameters), parameters * parameters, _repeated(start, count)
+    maps = _repeated(start, count)
     magnitudes = _magnitudes(maps, samples, count)
     squares = (UNIT * magnitudes) ** 2
     column, at = np.int64(0), np.int64(0)
     for k in range(len(relus)):
         n, m = sizes[k], sizes[k + 1]
-        terms, bias = _product(magnitudes, absolute, at, m), at + m * n
-        squares, maps = _product(squares, squared, at, m), _product(maps, parameters, at, m)
+        terms, bias = _product(magnitudes, parameters, at, m, 1, room), at + m * n
+        squares, maps = _product(squares, parameters, at, m, 2, room), _product(maps, parameters, at, m, 0, room)
         for s in range(count):
             for j in range(m):
-                squares[s, j] += (n + 1) * (UNIT * (terms[s, j] + absolute[bias + j])) ** 2
+                squares[s, j] += (2 * n + 1) * (UNIT * (terms[s, j] + abs(parameters[bias + j]))) ** 2
                 maps[s * (d + 1) + d, j] += parameters[bias + j]
         magnitudes, at = _magnitudes(maps, samples, count), bias + m
         if relus[k]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import overload
 
-from theodolite.maths.affinemaps import masked_gather, masked_product
+from theodolite.maths.affinemaps import masked_affine
 from theodolite.maths.compiled import compiled, inner
 from theodolite.maths.cutters import Cutters
 from theodolite.maths.intervals import subdivide_intervals
@@ -25,15 +25,10 @@ __all__ = ["carry"]
 
 
 @inner
-def _affine(values, parameters, size):
-    """Maps (R, d + 1, n) through W v + b with m rows, which stand in ``parameters``: (R, d + 1, m)."""
-    count, rows, n = values.shape
-    weight, bias = parameters[: size * n].reshape(size, n), parameters[size * n :]
-    out = np.dot(values.reshape(count * rows, n), weight.T).reshape(count, rows, size)
-    for r in range(count):
-        for j in range(size):
-            out[r, rows - 1, j] += bias[j]
-    return out
+def _layer(parameters, n, maps, parents, sides):
+    """Maps behind a ReLU with the patterns ``sides``, through the layer whose W (m, n) and b are ``parameters``: (R, d + 1, m)."""
+    m = len(parameters) // (n + 1)
+    return masked_affine(maps, parents, sides, parameters[: m * n].reshape(m, n).T.copy(), parameters[m * n :])
 
 
 @inner
@@ -62,19 +57,6 @@ def _subdivide_by_shape(shape, cells, lines, certified):
     return lambda shape, cells, lines, certified: subdivide_polygons(cells, lines, certified)
 
 
-@inner
-def _outputs(parameters, pre, parents, sides):
-    """Maps of the outputs (R, d + 1, m) from the last layer's W and b."""
-    n = pre.shape[2]
-    m = len(parameters) // (n + 1)
-    weight, bias = parameters[: m * n].reshape(m, n), parameters[m * n :]
-    maps = masked_product(pre, parents, sides, weight)
-    for r in range(len(maps)):
-        for j in range(m):
-            maps[r, maps.shape[1] - 1, j] += bias[j]
-    return maps
-
-
 @compiled
 def carry(shape, chart, layers, coarse, limits):
     """Cut an interval, a box or a polygon by one layer after the other.
@@ -84,36 +66,34 @@ def carry(shape, chart, layers, coarse, limits):
         chart: (vertices, is_box, start), as `theodolite.theory.piecewise.domains.Chart` has them.
         layers: as `theodolite.theory.piecewise.program.Program.relu_layers` has them.
         coarse: for `chain_errors`; infinite for certificates, which stop before a layer that leaves a sign undecided.
-        limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts; most outputs.
+        limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts.
 
     Returns:
         How many layers were done; whether they are all; the parts, (points, starts, facets, labels, facet_starts, masks); the maps
         of the outputs, or of the parents behind the last of these layers, before its ReLU, (P, d + 1, n); the parents (R,), rows of
         these; the sides of the last layer (R, n); packed patterns (R, bytes).
     """
-    (vertices, is_box, start), (parameters, sizes, relus), (room, neurons, outputs) = chart, layers, limits
+    (vertices, is_box, start), (parameters, sizes, relus), (room, neurons) = chart, layers, limits
     hidden = len(relus) if relus[-1] else len(relus) - 1
     cells = first_cell(vertices, is_box)
     errors = chain_errors(layers, chart, cells[0], coarse)
-    values, pre, done, at, column = start, start, np.int64(0), np.int64(0), np.int64(0)
-    parents, sides, bits = np.zeros(1, np.int64), np.empty((1, 0), np.uint8), np.empty((1, 0), np.uint8)
+    maps, done, at, column = start, np.int64(0), np.int64(0), np.int64(0)
+    parents, sides, bits = np.zeros(1, np.int64), np.ones((1, sizes[0]), np.uint8), np.empty((1, 0), np.uint8)
     while done < hidden and (sizes[done + 1] <= neurons or not relus[done]):
         n, m = sizes[done], sizes[done + 1]
-        if done:
-            if len(parents) * values.shape[1] * n > room:
-                break
-            values = masked_gather(pre, parents, sides)
-        maps = _affine(values, parameters[at : at + m * (n + 1)], m)
-        owners, above = np.arange(len(maps)), np.ones((len(maps), m), np.uint8)
+        if len(parents) * maps.shape[1] * n > room and done:
+            break
+        made = _layer(parameters[at : at + m * (n + 1)], n, maps, parents, sides)
+        owners, above = np.arange(len(made)), np.ones((len(made), m), np.uint8)
         if relus[done]:
             labels, both = column + np.arange(m), np.zeros(m, np.int8)
-            lines = Cutters(maps, owners, np.int64(0), errors[column : column + m], labels, both)
+            lines = Cutters(made, owners, np.int64(0), errors[column : column + m], labels, both)
             parts, owners, above, undecided = _subdivide(shape, cells, lines, coarse == np.inf)
             if undecided.any():
                 break
             bits, cells, column = _packed(bits, owners, above), parts, column + m
-        pre, parents, sides = maps, owners, above
+        maps, parents, sides = made, owners, above
         done, at = done + 1, at + m * (n + 1)
-    if done == hidden < len(relus) and sizes[-1] <= outputs:
-        done, pre = done + 1, _outputs(parameters[at:], pre, parents, sides)
-    return done, done == len(relus) > hidden, cells, pre, parents, sides, bits
+    if done == hidden < len(relus):
+        done, maps = done + 1, _layer(parameters[at:], sizes[done], maps, parents, sides)
+    return done, done == len(relus) > hidden, cells, maps, parents, sides, bits

@@ -36,9 +36,6 @@ LINES = 1024
 #: Above this, bounds on errors in the worst case blur the picture: they grow like the product of all |W|, the errors do not.
 COARSE = 1e-12
 
-#: Up to so many outputs a layer is multiplied cell by cell, without writing down what it reads.
-NARROW = 4
-
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -87,7 +84,7 @@ class Task:
         if True not in relus or chart.dim > 2 or self.certify == "exact":
             return self.first()
         start = chart.vertices, chart.is_box, chart.start
-        limits = SLICE, BLOCK if chart.dim > 1 else LINES, NARROW
+        limits = SLICE, BLOCK if chart.dim > 1 else LINES
         coarse = COARSE if self.certify == "none" else np.inf
         done, finished, parts, maps, parents, sides, bits = _carry()((0,) * chart.dim, start, layers, coarse, limits)
         if not done:
@@ -268,7 +265,7 @@ def _cut(task: Task, index: int, cells: Cells, source: Array, owners: Array, spa
 
 def _through_switches(program: Program, frame: Frame) -> tuple[dict[int, Array], int]:
     """Maps of a frame's own cells, after the switches by which they were cut; and the step that comes next."""
-    from theodolite.maths.affinemaps import masked_gather, masked_product
+    from theodolite.maths.affinemaps import masked_affine, masked_gather
 
     if frame.sides is None:
         return {k: v[frame.parents] for k, v in frame.values.items()}, frame.step
@@ -281,11 +278,9 @@ def _through_switches(program: Program, frame: Frame) -> tuple[dict[int, Array],
         values[index + 1] = step.maps(source[frame.parents], frame.sides)
         return values, frame.step
     following = program.steps[frame.step] if frame.step < len(program.steps) else None
-    narrow = isinstance(following, Affine) and following.is_dense and following.size <= NARROW
-    if narrow and following.sources == (index + 1,) and program.last_use[index + 1] == frame.step:  # type: ignore[union-attr]
-        out = masked_product(source, frame.parents, frame.sides, following.weights[0])  # type: ignore[union-attr]
-        out[:, -1, :] += following.bias  # type: ignore[union-attr]
-        values[frame.step + 1] = out
+    alone = program.last_use.get(index + 1) == frame.step
+    if isinstance(following, Affine) and following.is_dense and following.sources == (index + 1,) and alone:
+        values[frame.step + 1] = masked_affine(source, frame.parents, frame.sides, following.columns, following.bias)
         return values, frame.step + 1
     values[index + 1] = masked_gather(source, frame.parents, frame.sides)
     return values, frame.step

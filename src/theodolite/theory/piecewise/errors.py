@@ -32,7 +32,8 @@ def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:
 
     A chain of products and sums with N roundings errs by at most N u (1 + O(u)) times the same chain on absolute values
     (Higham, Accuracy and Stability of Numerical Algorithms, §3.5), whatever the order of summation. Twice that is used, which
-    covers the evaluation at a point. Index ``len(program.steps)`` holds the bound for the output.
+    covers the evaluation at a point. A step of fan-in n has up to 2 n + 1 roundings, see `theodolite.maths.affinemaps`. Index
+    ``len(program.steps)`` holds the bound for the output.
     """
     values = {0: chart.magnitudes}
     roundings = {0: chart.dim + 2}
@@ -40,7 +41,7 @@ def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:
     for i, step in enumerate(program.steps):
         if isinstance(step, Affine):
             values[i + 1] = step.magnitudes(values)
-            roundings[i + 1] = max(roundings[s] for s in step.sources) + step.fan_in + 2
+            roundings[i + 1] = max(roundings[s] for s in step.sources) + 2 * step.fan_in + 2
             continue
         source, count = values[step.source], roundings[step.source]
         if isinstance(step, Switching):
@@ -59,8 +60,8 @@ def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> d
     """What `error_bounds` bounds, as it is found in practice: `SAFETY` standard errors, never more than ``bounds``.
 
     Worst cases multiply up through the absolute weights of all layers, by about √n per layer of width n, which no rounding error
-    does: roundings are as good as independent (higham2019), so that they add up in squares, √fan-in · u · Σ |W| |v| at a
-    step, with the maps v as they are at the chart's corners and centre.
+    does: roundings are as good as independent (higham2019), so that they add up in squares, √(2 n) · u · Σ |W| |v| at a
+    step of fan-in n, with the maps v as they are at the chart's corners and centre.
     """
     size = np.append(chart.reach, 1.0)
     points = np.concatenate([chart.corners, chart.corners.mean(axis=0, keepdims=True)])
@@ -80,7 +81,7 @@ def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> d
                     power = weight**2 if isinstance(weight, np.ndarray) else weight.multiply(weight)
                     terms = terms + (abs(weight) @ magnitude.T).T
                     squares = squares + (power @ errors[source].T).T
-            errors[i + 1] = squares + (step.fan_in + 1) * (UNIT * terms) ** 2
+            errors[i + 1] = squares + (2 * step.fan_in + 1) * (UNIT * terms) ** 2
             continue
         squares, magnitude = errors[step.source], size @ np.abs(values[step.source])
         here = np.sqrt(squares) + UNIT * (chart.dim + 2) * magnitude

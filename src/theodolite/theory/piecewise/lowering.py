@@ -136,9 +136,11 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> Program | None:
 
 def _array(tensor: Any) -> Array:
     """A tensor's numbers in float64; not copied where they are such."""
+    if tensor.dtype is torch.float64:
+        return tensor.numpy(force=True)
     if tensor.is_complex():
         raise UnsupportedError(f"weights must be real, got {tensor.dtype}")
-    return tensor.numpy(force=True) if tensor.dtype is torch.float64 else tensor.detach().double().numpy(force=True)
+    return tensor.detach().double().numpy(force=True)
 
 
 def _from_graph(model: nn.Module, input_shape: tuple[int, ...]) -> Program:

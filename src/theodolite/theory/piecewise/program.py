@@ -50,6 +50,11 @@ class Affine:
         return len(self.weights) == 1 and isinstance(self.weights[0], np.ndarray)
 
     @cached_property
+    def columns(self) -> Array:
+        """The weights of a dense step, transposed: (in, out)."""
+        return np.ascontiguousarray(self.weights[0].T)
+
+    @cached_property
     def fan_in(self) -> int:
         """Greatest number of products that are added for one entry."""
         total = 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Regions"]
+
+
+@cache
+def _cell_moments() -> Callable[[Array, Array, Array], tuple[Array, Array, Array]]:
+    """Imported when it is needed, and once: small jobs are done sooner than an import statement."""
+    from theodolite.maths.moments import cell_moments
+
+    return cell_moments
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,7 +67,6 @@ class Regions:
     complete: bool
     certify: str
     irredundant: bool = False
-    _cache: dict[str, Any] = field(default_factory=dict)
 
     # what there is -----------------------------------------------------------------------------------------------------------
 
@@ -114,10 +121,8 @@ class Regions:
 
     @cached_property
     def _moments(self) -> tuple[Array, Array, Array]:
-        from theodolite.maths.moments import cell_moments
-
         self._need_vertices("volumes and integrals")
-        found = cell_moments(self.cells.points[:, :-1], self.cells.starts, self.cells.masks)
+        found = _cell_moments()(self.cells.points[:, :-1], self.cells.starts, self.cells.masks)
         if self.dim > 2 and self.complete and self.certify == "none" and self.domain is not None:
             total, volume = float(found[0].sum()), self.domain.volume
             if abs(total - volume) > 1e-9 * volume:
@@ -204,6 +209,11 @@ class Regions:
         if key not in self._cache:
             self._cache[key] = self._stack(i).needed()
         return self._cache[key]
+
+    @cached_property
+    def _cache(self) -> dict[str, Any]:
+        """What has been worked out."""
+        return {}
 
     def _stack(self, i: int) -> Any:
         from theodolite.maths.linprog import HalfspaceStack
