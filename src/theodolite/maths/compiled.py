@@ -19,7 +19,7 @@ from typing import Any
 
 import numba
 
-__all__ = ["compiled", "inlined", "inner", "relaxed", "summed"]
+__all__ = ["compiled", "inlined", "inner", "relaxed"]
 
 _UNWRAPPED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
@@ -60,6 +60,3 @@ inner: Any = _decorator(**_UNWRAPPED)
 
 #: The same for small ones in loops, which are put in place of their calls.
 inlined: Any = _decorator(forceinline=True, **_UNWRAPPED)
-
-#: The same for sums that may be taken in any order, several terms at a time.
-summed: Any = _decorator(fastmath={"reassoc", "contract"}, **_UNWRAPPED)

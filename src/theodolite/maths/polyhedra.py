@@ -288,11 +288,9 @@ def order_polygon(masks: Sequence[int]) -> tuple[list[int], list[int]]:
 
 
 def independent(rows: Sequence[Row], dim: int) -> list[int]:
-    """Indices of the first d linearly independent normals among ``rows``."""
-    for choice in combinations(range(len(rows)), dim):
-        if meet([rows[k] for k in choice]) is not None:
-            return list(choice)
-    raise ArgumentError(f"rows must contain {dim} independent normals, got {len(rows)} rows without")
+    """Indices of the first d linearly independent normals among ``rows``; none if there are fewer."""
+    choices = combinations(range(len(rows)), dim)
+    return next((list(choice) for choice in choices if meet([rows[k] for k in choice]) is not None), [])
 
 
 def subdivide(

@@ -16,7 +16,7 @@ import numpy as np
 
 from theodolite.maths.compiled import inner
 
-__all__ = ["FINE", "MORE_ROOM", "MORE_WORDS", "Polytopes", "assemble", "crossings", "signs"]
+__all__ = ["FINE", "MORE_ROOM", "MORE_WORDS", "Polytopes", "assemble", "crossings", "facets_through", "signs"]
 
 
 #: What a cut reports when the slots are too small.
@@ -47,6 +47,15 @@ def _popcount(word):
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@inner
+def facets_through(masks, v):
+    """How many facets vertex v lies on."""
+    total = np.int64(0)
+    for w in range(masks.shape[1]):
+        total += _popcount(masks[v, w])
+    return total
 
 
 @inner
@@ -190,12 +199,15 @@ def _adjacent(masks, n, i, j, least):
 
 @inner
 def crossings(cells, depth, table, line, values, work):
-    """Put the new vertices of a cut behind the polytope's own, with sign 0; returns how many there are then, −1: no room."""
+    """Put the new vertices of a cut behind the polytope's own, with sign 0.
+
+    Returns (how many there are then, −1: no room; whether the error of one is larger than the edge on which it lies).
+    """
     slot, n, nf = cells.waiting[depth, 0], cells.waiting[depth, 2], cells.waiting[depth, 3]
     points, masks, facets = cells.points[slot], cells.masks[slot], cells.facets[slot, :nf]
-    d, room, made = points.shape[1] - 1, len(points), n
+    d, room, made, lost = points.shape[1] - 1, len(points), n, False
     if nf == room:
-        return -1
+        return -1, lost
     for i in range(n):
         if values[i] <= 0:
             continue
@@ -203,7 +215,7 @@ def crossings(cells, depth, table, line, values, work):
             if values[j] >= 0 or not _adjacent(masks, n, i, j, d - 1):
                 continue
             if made == room:
-                return -1
+                return -1, lost
             values[made] = 0
             for w in range(masks.shape[1]):
                 masks[made, w] = masks[i, w] & masks[j, w]
@@ -214,9 +226,9 @@ def crossings(cells, depth, table, line, values, work):
                 points[made, d] = radius
             else:
                 _between(points, i, j, made, table, line)
-                points[made, d] = length
+                points[made, d], lost = length, True
             made += 1
-    return made
+    return made, lost
 
 
 @inner

@@ -1,7 +1,8 @@
 """Cutting many convex polytopes of dimension 3 and more, each by its own hyperplanes, depth first in compiled code.
 
 A sign is *decided* when a value exceeds the errors of function and vertex together. Undecided signs count as zero, or, where
-certificates are wanted, send the whole parent back.
+certificates are wanted, send the whole parent back. Where they count as zero and that does not fit together (a new vertex is less
+certain than the edge on which it lies, or lies on fewer than d facets), the parent is sent back too.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -28,7 +29,7 @@ from theodolite.maths.cutters import (
     widest,
     with_room,
 )
-from theodolite.maths.polytopecuts import FINE, MORE_ROOM, MORE_WORDS, Polytopes, assemble, crossings, signs
+from theodolite.maths.polytopecuts import FINE, MORE_ROOM, MORE_WORDS, Polytopes, assemble, crossings, facets_through, signs
 
 __all__ = ["subdivide_polytopes"]
 
@@ -94,11 +95,11 @@ def _choose(polytopes, table, states, values):
 def _descend(polytopes, depth, table, states, cutting, scratch):
     """Carry the polytope on top of the stack through the lines that are left; parts above wait, where both are kept.
 
-    Returns (depth, whether anything is left of it, whether a sign was undecided, status).
+    Returns (depth, whether anything is left of it, whether a sign was undecided, whether a vertex was lost, status).
     """
     waiting = polytopes.waiting
     values, place, work = scratch
-    position, alive, unsure = waiting[depth, 1], True, False
+    position, alive, unsure, lost = waiting[depth, 1], True, False, False
     while position < cutting and alive:
         line = states[CUTTER, position]
         position += 1
@@ -106,13 +107,14 @@ def _descend(polytopes, depth, table, states, cutting, scratch):
         unsure |= zero
         states[SIDE, line] = above
         if below and above:
-            total, both = crossings(polytopes, depth, table, line, values, work), states[KEEP, line] == 0
+            (total, far), both = crossings(polytopes, depth, table, line, values, work), states[KEEP, line] == 0
+            lost |= far
             if total < 0:
-                return depth, alive, unsure, MORE_ROOM
+                return depth, alive, unsure, lost, MORE_ROOM
             fits = assemble(polytopes, depth, depth + 1, np.int64(1), line, values[:total], place)
             fits &= not both or assemble(polytopes, depth, depth + 2, np.int64(-1), line, values[:total], place)
             if not fits:
-                return depth, alive, unsure, MORE_WORDS
+                return depth, alive, unsure, lost, MORE_WORDS
             if both:
                 keep_both(waiting, depth)
                 waiting[depth, 1] = position
@@ -122,16 +124,17 @@ def _descend(polytopes, depth, table, states, cutting, scratch):
                 keep_above(waiting, depth)
         else:
             alive = not drops(states[KEEP, line], below, above)
-    return depth, alive, unsure, FINE
+    return depth, alive, unsure, lost, FINE
 
 
 @inner
 def _write(polytopes, depth, parts, made, parent, states):
-    """The polytope on top of the stack as part ``made``."""
+    """The polytope on top of the stack as part ``made``; whether all its vertices lie on d facets at least."""
     slot, n, nf = polytopes.waiting[depth, 0], polytopes.waiting[depth, 2], polytopes.waiting[depth, 3]
     points, masks, facets, spans, bits = parts
-    at, facet_at = spans[made, 0], spans[made, 1]
+    at, facet_at, whole = spans[made, 0], spans[made, 1], True
     for i in range(n):
+        whole &= facets_through(polytopes.masks[slot], i) >= points.shape[1] - 1
         for k in range(points.shape[1]):
             points[at + i, k] = polytopes.points[slot, i, k]
         for w in range(masks.shape[1]):
@@ -139,6 +142,7 @@ def _write(polytopes, depth, parts, made, parent, states):
     for f in range(nf):
         facets[facet_at + f] = polytopes.facets[slot, f]
     record(spans, bits, made, n, nf, parent, states)
+    return whole
 
 
 @compiled
@@ -149,7 +153,8 @@ def subdivide_polytopes(cells, lines, certified):
         cells: (points, starts, facets, labels, facet_starts, masks) of R polytopes, as `theodolite.maths.cutters.Parts` has them, with
             the rows of the facets (F, d + 2), (a, c, error), and their labels (F,).
         lines: `theodolite.maths.cutters.Cutters`.
-        certified: send a polytope back as undecided rather than take an undecided sign for zero.
+        certified: send a polytope back as undecided rather than take an undecided sign for zero; otherwise only if that fails, see the
+            module's text.
 
     Returns:
         The parts, likewise; their parents; their bits (parts, m); undecided (R,).
@@ -170,15 +175,15 @@ def subdivide_polytopes(cells, lines, certified):
         undecided[r] = certified and unsure
         depth, first, status = -1 if dropped or undecided[r] else 0, made, FINE
         while depth >= 0:
-            depth, alive, unsure, status = _descend(polytopes, depth, table, states, cutting, scratch)
-            undecided[r] = certified and unsure
+            depth, alive, unsure, lost, status = _descend(polytopes, depth, table, states, cutting, scratch)
+            undecided[r] = unsure if certified else lost
+            if alive and status == FINE:
+                parts = with_room(parts, made, 1, polytopes.waiting[depth, 2], polytopes.waiting[depth, 3])
+                undecided[r] |= not _write(polytopes, depth, parts, made, r, states)
+                made += 1
             if undecided[r] or status != FINE:
                 made = first
                 break
-            if alive:
-                parts = with_room(parts, made, 1, polytopes.waiting[depth, 2], polytopes.waiting[depth, 3])
-                _write(polytopes, depth, parts, made, r, states)
-                made += 1
             depth -= 1
             if depth >= 0:  # the sides of the lines before still hold: only later ones have been visited since
                 states[SIDE, states[CUTTER, polytopes.waiting[depth, 1] - 1]] = 1

@@ -122,6 +122,28 @@ def test_deep_slivers_filtered_equals_exact(nets):
     assert filtered.exact_volume() == exact.exact_volume() == 4
 
 
+def rows_of_all_scales(nets, seed, dim=3):
+    """Neurons whose weights differ by up to twelve orders of magnitude: rounding moves some boundaries past others."""
+    rng = np.random.default_rng(seed)
+    layers = []
+    for i, o in [(dim, 5), (5, 5), (5, 1)]:
+        scale = 10.0 ** rng.integers(-6, 7, size=o)
+        layers.append((rng.normal(size=(o, i)) * scale[:, None], rng.normal(size=o) * 0.5 * scale))
+    return nets["chain"](layers)
+
+
+@pytest.mark.parametrize("seed", [4, 8, 35, 56])
+def test_what_floats_do_not_tell_is_done_anew_exactly(nets, seed, tmp_path):
+    model, cube = rows_of_all_scales(nets, seed), td.box(-1, 1, dim=3)
+    found = td.piecewise.regions(model, cube)
+    assert found.certify == "filtered"
+    assert abs(found.volumes.sum() - 8) < 1e-12
+    assert {tuple(p) for p in found.patterns} == {tuple(p) for p in td.piecewise.regions(model, cube, certify="exact").patterns}
+    with pytest.raises(td.NumericalError, match="degenerate arrangement"):
+        td.piecewise.regions(model, cube, out=tmp_path / "store")
+    assert td.piecewise.regions(model, cube, out=tmp_path / "filtered", certify="filtered").count == found.count
+
+
 def test_exact_cutting_of_a_cube():
     cube = box_polytope([0, 0, 0], [1, 1, 1])
     parts = subdivide(cube, np.array([[1, 1, 1, -1], [1, -1, 0, 0]], dtype=object), [10, 11], [0, 0])

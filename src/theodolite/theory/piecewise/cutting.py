@@ -11,7 +11,7 @@ import numpy as np
 
 from theodolite.draw.progress import progress
 from theodolite.theory.piecewise.domains import Domain
-from theodolite.theory.piecewise.enumeration import Found, Frame, Task, advance, enumerate_cells
+from theodolite.theory.piecewise.enumeration import DegenerateError, Found, Frame, Task, advance, enumerate_cells
 from theodolite.theory.piecewise.program import Array, Program
 from theodolite.theory.piecewise.regions import Regions
 
@@ -27,7 +27,14 @@ R = TypeVar("R")
 
 
 def cut_regions(program: Program, domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
-    """All regions, in memory; at most ``limit`` of them."""
+    """All regions, in memory; at most ``limit`` of them. What floats do not tell is done anew with exact arithmetic at hand."""
+    try:
+        return _cut_regions(program, domain, certify, limit, executor)
+    except DegenerateError:
+        return _cut_regions(program, domain, "filtered", limit, executor)
+
+
+def _cut_regions(program: Program, domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
     tasks = [Task(program, chart, certify) for chart in domain.charts]
     if executor is None and limit is None and len(tasks) == 1:
         begun = tasks[0].begun

@@ -16,13 +16,14 @@ from typing import Any, cast
 
 import numpy as np
 
+from theodolite.core.errors import NumericalError
 from theodolite.theory.piecewise.cells import PAIR, Cells, Cut, split_cells
 from theodolite.theory.piecewise.domains import Chart
 from theodolite.theory.piecewise.errors import error_bounds, likely_errors
 from theodolite.theory.piecewise.exactcells import ExactChart, float_cells
 from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program, Switching
 
-__all__ = ["Found", "Frame", "Task", "advance", "enumerate_cells", "pack_patterns", "unpack_patterns"]
+__all__ = ["DegenerateError", "Found", "Frame", "Task", "advance", "enumerate_cells", "pack_patterns", "unpack_patterns"]
 
 #: Numbers held in the affine maps of one frame: one slice stays in the processor's second-level cache.
 SLICE = 1 << 16
@@ -35,6 +36,10 @@ LINES = 1024
 
 #: Above this, bounds on errors in the worst case blur the picture: they grow like the product of all |W|, the errors do not.
 COARSE = 1e-12
+
+
+class DegenerateError(NumericalError):
+    """Without certificates, d ≥ 3: signs below the resolution do not fit together when they count as zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,6 +241,10 @@ def advance(task: Task, frame: Frame) -> Frame | Found:
         stop = min(low + max(BLOCK, program.columns[index][0] + low), stop)
     cut = _cut(task, index, frame.cells, values[step.source], owners, (low, stop))
     if cut.undecided.any():
+        if task.certify == "none":
+            raise DegenerateError(
+                'degenerate arrangement: boundaries nearly meet, and float64 does not tell how; enumerate with certify="filtered"'
+            )
         cut = _redo(task, index, frame, cut, values[step.source][owners], (low, stop))
     sides = cut.bits if frame.sides is None or not low else np.concatenate([frame.sides[cut.parents], cut.bits], axis=1)
     bits, parents = frame.bits[cut.parents], owners[cut.parents]

@@ -119,10 +119,10 @@ def exact_vertices(part: Cells, rows: Sequence[Sequence[int]]) -> tuple[list[Poi
         here = [rows[f] for f in facets_here]
         if len(here) > part.dim:
             here = [here[k] for k in independent(here, part.dim)]
-        vertex = meet(here)
+        vertex = meet(here) if len(here) == part.dim else None
         if vertex is None:
             raise NumericalError(
-                "two facets that float64 lets meet in a vertex are parallel in exact arithmetic; "
+                "degenerate arrangement: facets that float64 lets meet in a vertex do not meet in one point in exact arithmetic; "
                 'enumerate with certify="filtered" or certify="exact"'
             )
         vertices.append(vertex)

@@ -127,8 +127,8 @@ class Regions:
             total, volume = float(found[0].sum()), self.domain.volume
             if abs(total - volume) > 1e-9 * volume:
                 raise NumericalError(
-                    f"the regions' volumes add up to {total:.10g} on a domain of volume {volume:.10g}: boundaries nearly meet, and "
-                    'float64 does not tell how; enumerate with certify="filtered"'
+                    f"degenerate arrangement: boundaries nearly meet, and float64 does not tell how (the volumes add up to {total:.10g} "
+                    f'on a domain of volume {volume:.10g}); enumerate with certify="filtered"'
                 )
         return found
 
