@@ -55,7 +55,7 @@ def as_float64(
 
     # In C order, because torch takes no negative strides.
     try:
-        tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value, order="C"))
+        tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(_numeric(np.asarray(value, order="C")))
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"{name} must be an array of numbers, got {type(value).__name__}: {error}") from error
     if tensor.is_complex():
@@ -73,6 +73,13 @@ def as_float64(
     if finite:
         check_finite(tensor, name)
     return tensor
+
+
+def _numeric(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biufc":
+        kinds = {"U": "text", "S": "text", "O": "objects"}
+        raise TypeError(f"its entries are {kinds.get(array.dtype.kind, array.dtype)}")
+    return array
 
 
 def check_finite(tensor: torch.Tensor, name: str) -> None:

@@ -20,6 +20,7 @@ from theodolite.theory.piecewise.measure import Certify, regions
 from theodolite.theory.piecewise.program import Affine, Array
 from theodolite.theory.piecewise.regions import Regions
 from theodolite.theory.piecewise.shallow import Shallow
+from theodolite.theory.piecewise.stored import StoredRegions
 
 __all__ = ["MergedRegions", "Simplified", "always_on_neurons", "dead_neurons", "merge_regions", "simplify", "to_shallow"]
 
@@ -30,8 +31,10 @@ class _Left(Enum):
     OUT = "left out"
 
 
-def _regions_of(model: nn.Module | Regions, domain: Domain | _Left | None, certify: Certify = "none") -> Regions:
-    """The regions of a network on the domain that it needs, or given regions as they are."""
+def _regions_of(model: nn.Module | Regions | StoredRegions, domain: Domain | _Left | None, certify: Certify = "none") -> Regions:
+    """The regions of a network on the domain that it needs, or given regions as they are, in memory."""
+    if isinstance(model, StoredRegions):
+        model = model.load()
     if isinstance(model, Regions):
         if domain is _Left.OUT or domain is model.domain:
             return model
@@ -44,7 +47,7 @@ def _regions_of(model: nn.Module | Regions, domain: Domain | _Left | None, certi
 
 
 def to_shallow(
-    model: nn.Module | Regions,
+    model: nn.Module | Regions | StoredRegions,
     domain: Domain | _Left | None = _Left.OUT,
     *,
     mode: Literal["exact", "paper", "finite"] = "exact",
@@ -144,7 +147,7 @@ class MergedRegions:
         return f"{self.count} connected linear pieces from {self.regions.count} activation regions"
 
 
-def merge_regions(found: Regions) -> MergedRegions:
+def merge_regions(found: Regions | StoredRegions) -> MergedRegions:
     """Join neighbouring regions with the same affine map: a switch that flips between them makes no difference.
 
     Activation regions, distinct affine maps and connected pieces are three numbers: ``count``, ``pieces`` and the count of this.
@@ -164,6 +167,8 @@ def merge_regions(found: Regions) -> MergedRegions:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
+    if isinstance(found, StoredRegions):
+        found = found.load()
     if not isinstance(found, Regions):
         raise ArgumentError(f"found must be what td.piecewise.regions returns, got {type(found).__name__}")
     pairs = found.neighbours
@@ -173,7 +178,7 @@ def merge_regions(found: Regions) -> MergedRegions:
     return MergedRegions(found, connected_components(graph, directed=False)[1].astype(int))
 
 
-def dead_neurons(model: nn.Module | Regions, domain: Domain | _Left | None = _Left.OUT) -> Array:
+def dead_neurons(model: nn.Module | Regions | StoredRegions, domain: Domain | _Left | None = _Left.OUT) -> Array:
     """Pattern columns (neurons) that are off on the whole domain, exactly: nowhere in it is their pre-activation positive.
 
     Args:
@@ -186,7 +191,7 @@ def dead_neurons(model: nn.Module | Regions, domain: Domain | _Left | None = _Le
     return _regions_of(model, domain).dead
 
 
-def always_on_neurons(model: nn.Module | Regions, domain: Domain | _Left | None = _Left.OUT) -> Array:
+def always_on_neurons(model: nn.Module | Regions | StoredRegions, domain: Domain | _Left | None = _Left.OUT) -> Array:
     """Pattern columns (neurons) that are on in all regions of the domain: they act as linear units there.
 
     Args:

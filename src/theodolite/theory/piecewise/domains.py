@@ -16,12 +16,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from theodolite.core.arrays import as_float64, on_host
-from theodolite.core.errors import ArgumentError
-from theodolite.theory.piecewise.arguments import integer, number
+from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.theory.piecewise.arguments import LARGEST, SMALLEST, integer, number, numbers
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 __all__ = ["Chart", "Domain", "box", "identity_map", "polygon", "polyline", "segment", "slice2d"]
+
+
+#: Most coordinates of an input for which its map is written down, 2 GiB.
+LARGEST_MAP = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,44 +172,13 @@ def _volume(chart: Chart) -> float:
     return float(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
 
 
-def _numbers(value: Any, name: str, **rules: Any) -> Array:
-    """Numbers of any type as a float64 array of their own, checked; coordinates may well be integers.
-
-    Args:
-        value: the numbers.
-        name: of the argument.
-        rules: ``ndim`` or ``at_least``, as for `as_float64`, which says what is wrong with what is not plainly right.
-    """
-    array = _plain(value)
-    if array is not None and rules.get("at_least", 0) <= array.ndim == rules.get("ndim", array.ndim):
-        return array
-    if hasattr(value, "detach") and not value.is_complex():
-        value = value.detach().cpu().double()
-    elif isinstance(value, np.ndarray) and value.dtype.kind in "biu":
-        value = value.astype(np.float64)
-    return as_float64(value, name, **rules).numpy().copy()
-
-
-def _plain(value: Any) -> Array | None:
-    """Finite numbers in a list, an array or a tensor as a float64 array of their own; None for anything else."""
-    if hasattr(value, "detach"):
-        if not value.is_floating_point():
-            return None
-        value = value.detach().double().numpy(force=True)
-    elif isinstance(value, (list, tuple)):
-        try:
-            value = np.array(value)
-        except (TypeError, ValueError, RuntimeError):
-            return None
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.dtype.itemsize > 8:
-        return None
-    array = value.astype(np.float64, order="C")
-    return array if math.isfinite(np.vdot(array, array)) else None
-
-
 def _vector(value: Any, name: str) -> tuple[Array, tuple[int, ...]]:
-    array = _numbers(value, name, at_least=1)
+    array = numbers(value, name, at_least=1)
     return array.reshape(-1), array.shape
+
+
+def _in_range(low: float, high: float) -> bool:
+    return -LARGEST <= low < high <= LARGEST and high - low >= SMALLEST
 
 
 def _cube(low: float, high: float, dim: int) -> Domain:
@@ -216,7 +189,16 @@ def _cube(low: float, high: float, dim: int) -> Domain:
 
 
 def identity_map(size: int) -> Array:
-    """The input itself as a chart's map."""
+    """The input itself as a chart's map.
+
+    Raises:
+        UnsupportedError: more coordinates than a dense map can hold.
+    """
+    if size > LARGEST_MAP:
+        raise UnsupportedError(
+            f"maps of inputs with {size} coordinates are too large (the limit is {LARGEST_MAP}); take a line or a plane of the input "
+            "space, td.segment or td.slice2d"
+        )
     start = np.zeros((1, size + 1, size))
     start.reshape(-1)[: size * size : size + 1] = 1.0
     return start
@@ -239,9 +221,9 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
         >>> box([0, 0, 0], [1, 2, 3]).volume
         6.0
     """
-    if type(dim) is int and dim > 0 and {type(low), type(high)} <= {int, float} and -math.inf < low < high < math.inf:
+    if type(dim) is int and dim > 0 and {type(low), type(high)} <= {int, float} and _in_range(low, high):
         return _cube(low, high, dim)
-    lows, highs = _numbers(low, "low"), _numbers(high, "high")
+    lows, highs = numbers(low, "low"), numbers(high, "high")
     scalar = not lows.ndim and not highs.ndim
     if scalar and dim is None:
         raise ArgumentError("dim must be given when low and high are numbers, e.g. box(-1, 1, dim=2)")
@@ -250,6 +232,8 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
         raise ArgumentError(f"low and high must have one shape, or be numbers, got shapes {lows.shape} and {highs.shape}")
     shape = (dim,) if scalar and dim is not None else lows.shape or highs.shape
     size = math.prod(shape)
+    if not size:
+        raise ArgumentError(f"low and high must have at least one coordinate, got shape {shape}")
     if dim is not None and size != dim:
         raise ArgumentError(f"dim must agree with low and high, got dim={dim} for {size} coordinates")
     ends = np.empty((2, size))
@@ -258,6 +242,9 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
     if not inside.all():
         k = int(inside.argmin())
         raise ArgumentError(f"low must be below high in every coordinate, got [{ends[0, k]:g}, {ends[1, k]:g}] in coordinate {k}")
+    sides = ends[1] - ends[0]
+    if sides.min() < SMALLEST:
+        raise ArgumentError(f"the sides of a box must be at least {SMALLEST:g} long, got {sides.min():g}; scale the inputs")
     return Domain("box", (Chart(identity_map(size), ends, True),), shape)
 
 
@@ -354,7 +341,7 @@ def polygon(vertices: Any) -> Domain:
         >>> polygon([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]).volume
         2.0
     """
-    corners = _numbers(vertices, "vertices", ndim=2)
+    corners = numbers(vertices, "vertices", ndim=2)
     if len(corners) < 3 or corners.shape[1] != 2:
         raise ArgumentError(f"vertices must have shape (k, 2) with k ≥ 3, got {corners.shape}")
     edges = np.roll(corners, -1, axis=0) - corners

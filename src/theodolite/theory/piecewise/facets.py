@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -155,7 +155,7 @@ class FacetTable:
 
     def evaluate(self, points: Sequence[Sequence[Any]], mode: str) -> list[list[Fraction]]:
         """The three-layer network over ℚ; see `Shallow.rational`."""
-        given = [_fractions(point, self.dim) for point in points]
+        given = _points(points, self.dim)
         found = [[Fraction(0)] * self.regions.maps.shape[2] for _ in given]
         for low in range(0, len(given), BATCH):
             batch = given[low : low + BATCH]
@@ -172,7 +172,7 @@ class FacetTable:
 
     def evaluate_deep(self, points: Sequence[Sequence[Any]]) -> list[list[Fraction]]:
         """The deep network over ℚ at the same points of the domain."""
-        given = [_fractions(point, self.dim) for point in points]
+        given = _points(points, self.dim)
         found: list[list[Fraction]] = [[] for _ in given]
         owners = np.array([self._chart_of(point) for point in given])
         for c, chart in enumerate(self._charts()):
@@ -235,13 +235,24 @@ def _homogeneous(point: Sequence[Fraction]) -> tuple[int, ...]:
     return (*(int(f * unit) for f in point), unit)
 
 
+def _points(points: Any, dim: int) -> list[list[Fraction]]:
+    if isinstance(points, str) or not isinstance(points, Iterable):
+        raise ArgumentError(f"points must have shape (N, {dim}), a list of points, got {points!r}")
+    return [_fractions(point, dim) for point in points]
+
+
 def _fractions(point: Sequence[Any], dim: int) -> list[Fraction]:
-    if not hasattr(point, "__len__"):
-        raise ArgumentError(f"points must have shape (N, {dim}), a list of points, got the number {point!r} for a point")
-    values = [
-        Fraction(int(x.p), int(x.q)) if hasattr(x, "p") else Fraction(x) if isinstance(x, (int, Fraction)) else Fraction(float(x))
-        for x in point
-    ]
-    if len(values) != dim:
-        raise ArgumentError(f"points must have {dim} coordinates, got {len(values)}")
-    return values
+    if isinstance(point, str) or not hasattr(point, "__len__"):
+        raise ArgumentError(f"points must have shape (N, {dim}), a list of points, got {point!r} for a point")
+    if len(point) != dim:
+        raise ArgumentError(f"points must have {dim} coordinates, got {len(point)}")
+    return [_fraction(x) for x in point]
+
+
+def _fraction(x: Any) -> Fraction:
+    if hasattr(x, "p"):  # flint.fmpq
+        return Fraction(int(x.p), int(x.q))
+    try:
+        return Fraction(x) if isinstance(x, (int, Fraction)) else Fraction(float(x))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArgumentError(f"points must hold finite numbers, got {x!r}") from error

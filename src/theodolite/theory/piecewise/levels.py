@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from theodolite.core.errors import UnsupportedError
+from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.theory.piecewise.arguments import number
 from theodolite.theory.piecewise.program import Array
 
@@ -22,7 +23,9 @@ def level_set(regions: Regions, value: float) -> Array:
         raise UnsupportedError(
             f"a level set needs one output, got {regions.maps.shape[2]}; enumerate with output=k, or use decision_boundary()"
         )
-    value = number(value, "value")
+    if not math.isfinite(number(value, "value")):
+        raise ArgumentError(f"value must be finite, got {value!r}")
+    value = float(value)
     maps = regions.maps[:, :, 0].copy()
     maps[:, -1] -= value
     tolerance = float(regions._map_tolerance[0]) + 2.0**-52 * abs(value)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
-from theodolite.core.arrays import as_float64
 from theodolite.core.errors import ArgumentError
+from theodolite.theory.piecewise.arguments import integer, numbers
 from theodolite.theory.piecewise.domains import identity_map
 from theodolite.theory.piecewise.lowering import lower
 from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program, Switching
@@ -86,11 +86,11 @@ class LocalRegion:
         Returns:
             `Hit`: distance, neuron, neighbouring pattern; unpacks as a tuple.
         """
-        d = as_float64(direction, "direction").detach().cpu().numpy().reshape(-1)
-        if d.shape != self.x.shape or not np.linalg.norm(d) > 0:
-            raise ArgumentError(
-                f"direction must be a non-zero vector with {len(self.x)} entries, got shape {np.shape(direction)}"
-            )
+        d = numbers(direction, "direction").reshape(-1)
+        if d.shape != self.x.shape or not d.any():
+            got = f"shape {np.shape(direction)}" if d.any() else "zeros"
+            raise ArgumentError(f"direction must be a non-zero vector with {len(self.x)} entries, got {got}")
+        d = d / np.abs(d).max()  # first, for lengths whose squares underflow
         d = d / np.linalg.norm(d)
         normals, constants = self.halfspaces
         slack = np.maximum(-(normals @ self.x + constants), 0.0)
@@ -156,7 +156,9 @@ class LocalRegion:
 
     def neuron_name(self, column: int) -> str:
         """A pattern column in words: layer and entry."""
-        return self.program.column_name(column)
+        if integer(column, "column", least=0) >= len(self.pattern):
+            raise ArgumentError(f"column must be below {len(self.pattern)}, the number of pattern columns, got {column}")
+        return self.program.column_name(int(column))
 
     def __repr__(self) -> str:
         return (
@@ -187,9 +189,8 @@ def local_region(model: nn.Module, x: Any) -> LocalRegion:
         >>> here.pattern.tolist(), here.distances.tolist(), here.shoot([0.0, 2.0])[:2]
         ([True, False], [3.0, 1.0], (1.0, 1))
     """
-    tensor = as_float64(np.asarray(x, dtype=np.float64) if not hasattr(x, "detach") else x.double(), "x", at_least=1)
-    point = tensor.detach().cpu().numpy().reshape(-1)
-    shape = tuple(tensor.shape)
+    given = numbers(x, "x", at_least=1)
+    point, shape = given.reshape(-1), given.shape
     if len(shape) == 2 and shape[0] == 1:
         shape = shape[1:]
     program = lower(model, shape)
@@ -306,10 +307,7 @@ def sample_regions(model: nn.Module, points: Any) -> SampledRegions:
         >>> sample_regions(net, [[1.0, 1.0], [1.0, -1.0], [2.0, 2.0]])
         at least 2 regions (a lower bound from 3 inputs; most inputs have a region of their own, so the bound is loose)
     """
-    tensor = as_float64(
-        np.asarray(points, dtype=np.float64) if not hasattr(points, "detach") else points.double(), "points", at_least=2
-    )
-    inputs = tensor.detach().cpu().numpy()
+    inputs = numbers(points, "points", at_least=2)
     if not len(inputs):
         raise ArgumentError("points must hold at least one input, got none")
     program = lower(model, inputs.shape[1:])

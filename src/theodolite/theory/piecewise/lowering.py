@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as _modules
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.lens.frozen import frozen
@@ -48,7 +49,14 @@ def lower(model: nn.Module, input_shape: tuple[int, ...], output: int | None = N
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    program = _chain(model, input_shape)
+    if 0 in input_shape:
+        _check_weights(model)  # a lazy layer has no inputs yet
+        raise ArgumentError(f"inputs must have at least one coordinate, got shape {input_shape}")
+    try:
+        program = _chain(model, input_shape)
+    except (ValueError, NotImplementedError):  # lazy parameters, or such without values
+        _check_weights(model)
+        raise
     if program is None:
         _check_weights(model)
         program = _from_graph(model, input_shape)
@@ -73,6 +81,13 @@ def _one_output(program: Program, output: int) -> Program:
 
 def _check_weights(model: nn.Module) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor) or tensor.is_meta:
+            way = (
+                "the layer is lazy: run the model once on an input"
+                if is_lazy(tensor)
+                else "it is on the meta device: load weights"
+            )
+            raise ArgumentError(f"weights must have values, got none in {name!r}; {way}")
         # the sum is finite unless an entry is not, or it overflows: then the entries decide
         if (
             tensor.is_floating_point()
@@ -183,8 +198,8 @@ def _traced(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[Graph, tupl
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             failure = failure or error
     raise ArgumentError(
-        f"the domain's inputs have shape {input_shape}, which the model does not accept; give the domain inputs of the model's "
-        f"shape, e.g. box(low, high) with arrays of that shape ({failure})"
+        f"inputs (of the domain, x or points) must have the shape that the model takes, got {input_shape}; for a box of such inputs "
+        f"give box(low, high) arrays of that shape ({failure})"
     )
 
 

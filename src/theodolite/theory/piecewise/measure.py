@@ -85,7 +85,7 @@ def regions(
         domain: from `box`, `segment`, `polyline`, `slice2d` or `polygon`; None for all of ℝᵈ (d is read off the Linear layers).
         certify: ``none``: float64; on a bounded domain a sign below its own error bound counts as zero, so that regions thinner than
             about 1e-13 may be missed; where such signs do not fit together (d ≥ 3), and on all of ℝᵈ, it is done anew as
-            ``filtered``: where a sign is below its error bound, exact arithmetic decides; nearly as fast where boundaries are in general
+            ``filtered``: where a sign is below its error bound, exact arithmetic decides; nearly as fast for boundaries in general
             position. ``exact``: exact arithmetic throughout.
         output: keep only this output of the network (flattened index).
         max_regions: stop cleanly after this many; the result then has ``complete == False``.

@@ -14,7 +14,7 @@ from theodolite.core.arrays import as_float64, on_host
 from theodolite.core.errors import ArgumentError, NumericalError, UnsupportedError
 from theodolite.theory.piecewise.adjacency import PatternIndex, containing, facet_neighbours, same_maps
 from theodolite.theory.piecewise.analysis import extreme, integral, lipschitz, variance
-from theodolite.theory.piecewise.arguments import integer
+from theodolite.theory.piecewise.arguments import integer, plain_path
 from theodolite.theory.piecewise.cells import Cells, label_columns
 from theodolite.theory.piecewise.domains import Domain
 from theodolite.theory.piecewise.enumeration import unpack_patterns
@@ -127,8 +127,8 @@ class Regions:
             total, volume = float(found[0].sum()), self.domain.volume
             if abs(total - volume) > 1e-9 * volume:
                 raise NumericalError(
-                    f"degenerate arrangement: boundaries nearly meet, and float64 does not tell how (the volumes add up to {total:.10g} "
-                    f'on a domain of volume {volume:.10g}); enumerate with certify="filtered"'
+                    "degenerate arrangement: boundaries nearly meet, and float64 does not tell how (the volumes add up to "
+                    f'{total:.10g} on a domain of volume {volume:.10g}); enumerate with certify="filtered"'
                 )
         return found
 
@@ -387,14 +387,14 @@ class Regions:
         """Write everything to an ``.npz`` file, the network included."""
         from theodolite.theory.piecewise.storage import save_regions
 
-        return save_regions(self, Path(path))
+        return save_regions(self, plain_path(path, "path"))
 
     @classmethod
     def load(cls, path: str | Path) -> Regions:
         """Read what `save` wrote."""
         from theodolite.theory.piecewise.storage import load_regions
 
-        return load_regions(Path(path))
+        return load_regions(plain_path(path, "path"))
 
     def _need_vertices(self, what: str) -> None:
         if not self.has_vertices:

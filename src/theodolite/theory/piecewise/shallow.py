@@ -26,6 +26,7 @@ from torch import nn
 
 from theodolite.core.errors import ArgumentError
 from theodolite.maths.extended import ExtendedLinear
+from theodolite.theory.piecewise.arguments import numbers
 from theodolite.theory.piecewise.certificate import Certificate
 from theodolite.theory.piecewise.facets import FacetTable
 from theodolite.theory.piecewise.program import Array
@@ -134,16 +135,19 @@ class Shallow(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, d) or (d,) → (N, outputs) or (outputs,)."""
-        inputs = torch.as_tensor(x)
-        single = inputs.ndim == 1
-        inputs = (inputs[None] if single else inputs).to(self.affine_weight)
-        if inputs.ndim != 2 or inputs.shape[1] != self.widths[0]:
-            raise ArgumentError(
-                f"x must have shape (N, {self.widths[0]}), the domain's coordinates, got {tuple(torch.as_tensor(x).shape)}"
-            )
+        inputs, single = self._inputs(x)
         size = max(1, BLOCK // max(1, self.entries))
         out = torch.cat([self._evaluate(inputs[k : k + size]) for k in range(0, max(len(inputs), 1), size)])
         return out[0] if single else out
+
+    def _inputs(self, x: Any) -> tuple[torch.Tensor, bool]:
+        """Points (N, d), and whether one (d,) was given."""
+        given = x if isinstance(x, torch.Tensor) else torch.from_numpy(numbers(x, "x", at_least=1))
+        single = given.ndim == 1
+        inputs = (given[None] if single else given).to(self.affine_weight)
+        if inputs.ndim != 2 or inputs.shape[1] != self.widths[0]:
+            raise ArgumentError(f"x must have shape (N, {self.widths[0]}), the domain's coordinates, got {tuple(given.shape)}")
+        return inputs, single
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         before = self.half_spaces(x)
@@ -164,7 +168,7 @@ class Shallow(nn.Module):
     @torch.no_grad()
     def matches(self, x: torch.Tensor) -> torch.Tensor:
         """How many rows answer at each point, (N,): one in the interior of a region; the literal reading adds up all of them."""
-        inputs = torch.as_tensor(x).to(self.affine_weight).reshape(-1, self.widths[0])
+        inputs, _ = self._inputs(x)
         before = self.half_spaces(inputs)
         if self.mode == "finite":
             return (2 * self.selector.bias - self.selector((before > 0).to(inputs.dtype)) == 0).sum(dim=1)
@@ -177,11 +181,7 @@ class Shallow(nn.Module):
         Args:
             x: one point of the domain, (d,).
         """
-        point = (
-            torch.as_tensor(np.asarray(x, dtype=np.float64) if not isinstance(x, torch.Tensor) else x)
-            .to(self.affine_weight)
-            .reshape(-1)
-        )
+        point = torch.from_numpy(numbers(x, "x").reshape(-1)).to(self.affine_weight)
         if len(point) != self.widths[0]:
             raise ArgumentError(f"x must be one point with {self.widths[0]} coordinates, got shape {np.shape(x)}")
         before = self.half_spaces(point[None])[0].numpy()[self.facets.row]

@@ -52,7 +52,7 @@ class StoredRegions:
         from theodolite.lab.storage import open_storage
 
         self._storage: Storage = open_storage(out)
-        manifest = json.loads(self._storage.read("manifest.json") or b"{}")
+        manifest = _record(self._storage, "manifest.json")
         if "theodolite_regions" not in manifest:
             raise StoreError(f"{self._storage.url} does not hold regions; they are written by regions(…, out=…)")
         self._tiles: list[int] = manifest["tiles"]  # the chart of each tile
@@ -72,7 +72,7 @@ class StoredRegions:
     @cached_property
     def count(self) -> int:
         """Number of activation regions with interior."""
-        return sum(json.loads(self._storage.read(_done(k)) or b"{}")["regions"] for k in range(len(self._tiles)))
+        return sum(_record(self._storage, _done(k))["regions"] for k in range(len(self._tiles)))
 
     def __len__(self) -> int:
         return self.count
@@ -185,7 +185,7 @@ def _begin(storage: Storage, program: Program, domain: Domain, certify: str, cha
     if others and "manifest.json" not in others:
         raise StoreError(f"{storage.url} holds other files ({', '.join(sorted(others)[:3])}); use an empty folder")
     storage.create("manifest.json", json.dumps(asked).encode())
-    found = differences(json.loads(storage.read("manifest.json") or b"{}"), asked)
+    found = differences(_record(storage, "manifest.json"), asked)
     if found:
         raise StoreError(f"{storage.url} belongs to another job:\n  " + "\n  ".join(found) + "\nuse another folder")
     if not storage.exists("zarr.json"):
@@ -204,6 +204,17 @@ def _write_tile(storage: Storage, k: int, task: Task, part: Found | Frame) -> in
     storage.write(f"tiles/{k:06d}/zarr.json", _GROUP)
     storage.write(_done(k), json.dumps({"regions": len(found.bits)}).encode())
     return len(found.bits)
+
+
+def _record(storage: Storage, key: str) -> dict[str, Any]:
+    """A JSON file of the store; empty where there is none."""
+    try:
+        found = json.loads(storage.read(key) or b"{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise StoreError(f"{key!r} in {storage.url} is damaged; delete the folder and enumerate again")
+    return found
 
 
 def _done(k: int) -> str:
@@ -235,7 +246,7 @@ def _metadata(ndim: int, dtype: str) -> bytes:
 def _read(storage: Storage, key: str) -> Array:
     from theodolite.lab.layout import decode_chunk
 
-    about = json.loads(storage.read(f"{key}/zarr.json") or b"{}")
+    about = _record(storage, f"{key}/zarr.json")
     if not about:
         raise StoreError(f"{storage.url} lacks {key!r}; delete the folder and enumerate again")
     shape, dtype = tuple(about["shape"]), about["attributes"]["dtype"]
