@@ -61,7 +61,7 @@ def _flips(parents, bits):
         found = starts[r]
         if found + n > len(positions):
             positions = np.concatenate((positions, np.empty_like(positions)))
-        if n > FEW and parents[r] == parents[r - 1]:
+        if parents[r] == parents[r - 1]:
             for low in range(0, n, BLOCK):
                 high = min(low + BLOCK, n)
                 different = np.uint8(0)
@@ -75,6 +75,16 @@ def _flips(parents, bits):
         since = np.int64(0) if fresh[r] else since + found - starts[r]
         starts[r + 1] = starts[r] if fresh[r] else found
     return positions, starts, fresh
+
+
+@inner
+def _shifted(products, bias, k):
+    """Products (R k, m) as maps (R, k, m), with the bias in every last row."""
+    out = products.reshape(len(products) // k, k, len(bias))
+    for r in range(len(out)):
+        for o in range(len(bias)):
+            out[r, k - 1, o] += bias[o]
+    return out
 
 
 @relaxed
@@ -94,25 +104,20 @@ def masked_affine(maps, parents, bits, columns, bias):
     Cost: k m per switch in which a row differs from the one before, and a product of k n m per parent and per n/2 such switches.
     """
     count, k, n, m = len(parents), maps.shape[1], maps.shape[2], len(bias)
+    if n <= FEW:
+        return _shifted(np.dot(masked_gather(maps, parents, bits).reshape(count * k, n), columns), bias, k)
     positions, starts, fresh = _flips(parents, bits)
     anew = np.flatnonzero(fresh)
-    made = np.dot(masked_gather(maps, parents[anew], bits[anew]).reshape(len(anew) * k, n), columns)
+    made = _shifted(np.dot(masked_gather(maps, parents[anew], bits[anew]).reshape(len(anew) * k, n), columns), bias, k)
     out, done = np.empty((count, k, m)), 0
     for r in range(count):
-        if fresh[r]:
-            for i in range(k):
-                for o in range(m):
-                    out[r, i, o] = made[done + i, o]
-            for o in range(m):
-                out[r, k - 1, o] += bias[o]
-            done += k
-            continue
         for i in range(k):
             for o in range(m):
-                out[r, i, o] = out[r - 1, i, o]
+                out[r, i, o] = made[done, i, o] if fresh[r] else out[r - 1, i, o]
             for f in range(starts[r], starts[r + 1]):
                 j = positions[f]
                 change = maps[parents[r], i, j] if bits[r, j] else -maps[parents[r], i, j]
                 for o in range(m):
                     out[r, i, o] += change * columns[j, o]
+        done += fresh[r]
     return out

@@ -66,7 +66,7 @@ def _product(values, parameters, at, m, power, room):
     entries = parameters[at : at + m * n]
     if power > 0:
         for k in range(m * n):
-            room[k] = abs(entries[k]) ** power
+            room[k] = abs(entries[k]) if power == 1 else entries[k] * entries[k]
         entries = room[: m * n]
     return np.dot(values, entries.reshape(m, n).T)
 
