@@ -1,19 +1,22 @@
-"""What follows exactly from all regions: extrema, Lipschitz constants, integrals."""
+"""What follows exactly from all regions: extrema, Lipschitz constants, volumes, integrals."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from theodolite.core.errors import NumericalError, UnsupportedError
 from theodolite.theory.piecewise.arguments import number
+from theodolite.theory.piecewise.orientation import halfspace_stack
 from theodolite.theory.piecewise.program import Array
 
 if TYPE_CHECKING:
     from theodolite.theory.piecewise.regions import Regions
 
-__all__ = ["extreme", "integral", "lipschitz", "second_moment", "variance"]
+__all__ = ["extreme", "integral", "lipschitz", "moments", "second_moment", "variance"]
 
 
 def extreme(regions: Regions, sign: float) -> tuple[Any, Array]:
@@ -36,7 +39,7 @@ def _extreme_by_program(regions: Regions, sign: float, output: int) -> tuple[flo
     for i in range(regions.count):
         slope, constant = regions.maps[i, :-1, output], regions.maps[i, -1, output]
         try:
-            value, point = regions._stack(i).maximize(sign * slope)
+            value, point = halfspace_stack(regions, i).maximize(sign * slope)
         except NumericalError as error:
             raise NumericalError("the network is unbounded on ℝᵈ: it has no largest or smallest value there") from error
         if value + sign * constant > best:
@@ -80,3 +83,28 @@ def second_moment(regions: Regions, centre: Array) -> Array:
 
 def _at_centroids(regions: Regions) -> Array:
     return np.einsum("ri,rio->ro", regions.centroids, regions.maps[:, :-1]) + regions.maps[:, -1]
+
+
+@cache
+def _cell_moments() -> Callable[[Array, Array, Array], tuple[Array, Array, Array]]:
+    """Imported when it is needed, and once: small jobs are done sooner than an import statement."""
+    from theodolite.maths.moments import cell_moments
+
+    return cell_moments
+
+
+def moments(regions: Regions) -> tuple[Array, Array, Array]:
+    """Volumes, centroids and second moments of all regions, see `theodolite.maths.moments.cell_moments`.
+
+    Raises:
+        NumericalError: without certificates, d ≥ 3, where the volumes do not add up to the domain's.
+    """
+    found = _cell_moments()(regions.cells.points[:, :-1], regions.cells.starts, regions.cells.masks)
+    if regions.dim > 2 and regions.complete and regions.certify == "none" and regions.domain is not None:
+        total, volume = float(found[0].sum()), regions.domain.volume
+        if abs(total - volume) > 1e-9 * volume:
+            raise NumericalError(
+                "degenerate arrangement: boundaries nearly meet, and float64 does not tell how (the volumes add up to "
+                f'{total:.10g} on a domain of volume {volume:.10g}); enumerate with certify="filtered"'
+            )
+    return found

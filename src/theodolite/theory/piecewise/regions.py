@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,13 @@ import numpy as np
 from theodolite.core.arrays import as_float64, on_host
 from theodolite.core.errors import ArgumentError, NumericalError, UnsupportedError
 from theodolite.theory.piecewise.adjacency import PatternIndex, containing, facet_neighbours, same_maps
-from theodolite.theory.piecewise.analysis import extreme, integral, lipschitz, variance
+from theodolite.theory.piecewise.analysis import extreme, integral, lipschitz, moments, variance
 from theodolite.theory.piecewise.arguments import integer, plain_path
-from theodolite.theory.piecewise.cells import Cells, label_columns
+from theodolite.theory.piecewise.cells import Cells
 from theodolite.theory.piecewise.domains import Domain
 from theodolite.theory.piecewise.enumeration import unpack_patterns
 from theodolite.theory.piecewise.errors import error_bounds
+from theodolite.theory.piecewise.orientation import needed, oriented
 from theodolite.theory.piecewise.program import Array, Program
 
 if TYPE_CHECKING:
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Regions"]
-
-
-@cache
-def _cell_moments() -> Callable[[Array, Array, Array], tuple[Array, Array, Array]]:
-    """Imported when it is needed, and once: small jobs are done sooner than an import statement."""
-    from theodolite.maths.moments import cell_moments
-
-    return cell_moments
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -122,15 +115,7 @@ class Regions:
     @cached_property
     def _moments(self) -> tuple[Array, Array, Array]:
         self._need_vertices("volumes and integrals")
-        found = _cell_moments()(self.cells.points[:, :-1], self.cells.starts, self.cells.masks)
-        if self.dim > 2 and self.complete and self.certify == "none" and self.domain is not None:
-            total, volume = float(found[0].sum()), self.domain.volume
-            if abs(total - volume) > 1e-9 * volume:
-                raise NumericalError(
-                    "degenerate arrangement: boundaries nearly meet, and float64 does not tell how (the volumes add up to "
-                    f'{total:.10g} on a domain of volume {volume:.10g}); enumerate with certify="filtered"'
-                )
-        return found
+        return moments(self)
 
     @cached_property
     def pieces(self) -> int:
@@ -186,28 +171,16 @@ class Regions:
 
     @cached_property
     def _oriented(self) -> Array:
-        """Facet rows (F, d + 1), ≤ 0 inside.
-
-        The patterns tell the sides, which for a region thinner than float64 resolves no point would: a switch that is on is
-        positive inside, and so are a domain's facets and winners minus losers as they stand.
-        """
-        rows = self.cells.facets[:, : self.dim + 1]
-        if not self.has_vertices:
-            return rows
-        owner = np.repeat(np.arange(self.count), np.diff(self.cells.facet_starts))
-        column, partner = label_columns(self.cells.labels)
-        single = np.flatnonzero((column >= 0) & (partner < 0))
-        positive = np.ones(len(rows), dtype=bool)
-        positive[single] = self.patterns[owner[single], column[single]]
-        return np.where(positive[:, None], -rows, rows)
+        """Facet rows (F, d + 1), ≤ 0 inside."""
+        return oriented(self)
 
     def _needed(self, i: int) -> list[int]:
-        """Facets among the kept half-spaces of a region found by linear programming."""
+        """Facets among the kept half-spaces of a region without vertices."""
         if self.irredundant:
             return list(range(self.cells.facet_starts[i + 1] - self.cells.facet_starts[i]))
         key = f"needed {i}"
         if key not in self._cache:
-            self._cache[key] = self._stack(i).needed()
+            self._cache[key] = needed(self, i)
         return self._cache[key]
 
     @cached_property
