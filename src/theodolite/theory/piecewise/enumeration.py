@@ -1,10 +1,10 @@
 """Depth-first enumeration of all cells of a program on a chart, batch by batch, in bounded memory.
 
 A frame is a batch of cells that have been cut by all switches before step s, with the affine maps of the values still needed. It
-advances by the affine steps (one matrix product for the whole batch), is cut by the next switches in compiled code, and its parts
-are pushed back in slices, so that at most (slice) x (parts per cell) x (layers) cells are open at any time. A wide layer cuts in
-blocks of no more switches than have cut before, so that the parts of a cell are few (about 4, for d = 2). Frames are independent:
-they can be carried out anywhere and in any order.
+advances by the affine steps (behind a ReLU from one cell to the next, see `theodolite.maths.affinemaps`, else by one matrix product
+for the whole batch), is cut by the next switches in compiled code, and its parts are pushed back in slices, so that at most (slice) x
+(parts per cell) x (layers) cells are open at any time. A wide layer cuts in blocks of no more switches than have cut before, so that
+the parts of a cell are few (about 4, for d = 2). Frames are independent: they can be carried out anywhere and in any order.
 """
 
 from __future__ import annotations
