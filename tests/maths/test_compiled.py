@@ -25,3 +25,23 @@ def test_a_change_in_a_file_that_is_called_counts(monkeypatch, tmp_path):
 
 def test_functions_of_one_file_share_a_stamp():
     assert subdivide_polygons._cache._cache_file._source_stamp == compiled._digest("theodolite.maths.polygons")
+
+
+def test_long_compilations_say_so_once_and_on_terminals_only(monkeypatch, capsys):
+    clock = iter(range(0, 1000, 2))
+    monkeypatch.setattr(compiled.time, "monotonic", lambda: next(clock))
+
+    def nested(depth):
+        return compiled._announced(lambda: nested(depth - 1)() if depth else None)
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    nested(2)()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    nested(0)()
+    assert capsys.readouterr().err == ""
+    nested(2)()
+    nested(2)()
+    assert capsys.readouterr().err.count("compiles its loops") == 1
+    assert compiled._now["since"] is None
+    compiled._now["said"] = False

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from typing import Any
 import numba
 
 __all__ = ["compiled", "inlined", "inner", "relaxed"]
+
+#: Seconds of compilation that pass in silence.
+PATIENCE = 1.0
 
 _UNWRAPPED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
@@ -32,9 +36,34 @@ def _decorator(**options: Any) -> Any:
         found = compile_(function)
         if hasattr(found, "_cache"):  # NUMBA_DISABLE_JIT leaves the function as it is
             found._cache._cache_file._source_stamp = _digest(function.__module__)
+            found._compiler.compile = _announced(found._compiler.compile)
         return found
 
     return decorate
+
+
+#: When the function that is being compiled was begun, with those that it calls, and whether that has been said.
+_now: dict[str, Any] = {"since": None, "said": False}
+
+
+def _announced(compile_: Callable[..., Any]) -> Callable[..., Any]:
+    """numba's compilation of a function not on disk yet, which says so on a terminal once it has taken a second."""
+
+    @functools.wraps(compile_)
+    def compile_and_say(*args: Any) -> Any:
+        outermost = _now["since"] is None
+        if outermost:
+            _now["since"] = time.monotonic()
+        elif not _now["said"] and time.monotonic() - _now["since"] > PATIENCE and sys.stderr.isatty():
+            _now["said"] = True
+            print("theodolite compiles its loops, once per installation: up to half a minute", file=sys.stderr, flush=True)
+        try:
+            return compile_(*args)
+        finally:
+            if outermost:
+                _now["since"] = None
+
+    return compile_and_say
 
 
 @functools.cache
