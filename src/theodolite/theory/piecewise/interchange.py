@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from theodolite.core.errors import ArgumentError, StoreError, UnsupportedError, require_extra
+from theodolite.theory.piecewise.arguments import plain_path
+from theodolite.theory.piecewise.program import Array
 
 if TYPE_CHECKING:
     from theodolite.theory.piecewise.shallow import Shallow
@@ -259,7 +261,7 @@ def to_onnx(shallow: Shallow, path: str | Path) -> Path:
 
     Raises:
         MissingExtraError: the package onnx is not installed.
-        ArgumentError: not a three-layer network.
+        ArgumentError: not a three-layer network, or not a path.
         StoreError: the file cannot be written.
     """
     require_extra("onnx", "onnx")
@@ -271,13 +273,37 @@ def to_onnx(shallow: Shallow, path: str | Path) -> Path:
             f"shallow must be what td.piecewise.to_shallow returns, got {type(shallow).__name__}; write other networks with "
             "torch.onnx.export"
         )
+    _, outputs, dim = shallow.affine_weight.shape
+    nodes = [_node(line) for line in ["before = MatMul x H", "z = Add before c", *_layers(shallow.mode)]]
+    used = {name for node in nodes for name in node.input}
+    constants = {name: array for name, array in _constants(shallow).items() if name in used}
+    graph = helper.make_graph(
+        nodes,
+        "shallow",
+        [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["N", dim])],
+        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, ["N", outputs])],
+        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    place = plain_path(path, "path")
+    try:
+        onnx.save(model, str(place))
+    except OSError as error:
+        raise StoreError(
+            f"the network could not be written to {place}: {error}; choose a path in a folder that exists"
+        ) from error
+    return place
+
+
+def _constants(shallow: Shallow) -> dict[str, Array]:
+    """What the nodes of any mode read, by name."""
     regions, outputs, dim = shallow.affine_weight.shape
     weight, bias = shallow.affine_weight.numpy(), shallow.affine_bias.numpy()
     selector = np.zeros((shallow.half_spaces.out_features, regions))
-    infinite = shallow.mode == "paper"
-    entries = np.ones(shallow.entries) if infinite else shallow.selector.values.numpy()
+    entries = np.ones(shallow.entries) if shallow.mode == "paper" else shallow.selector.values.numpy()
     selector[shallow.selector.columns.numpy(), shallow.selector.rows.numpy()] = entries
-    constants = {
+    return {
         "H": shallow.half_spaces.weight.detach().numpy().T,
         "c": shallow.half_spaces.bias.detach().numpy(),
         "S": selector,
@@ -291,32 +317,20 @@ def to_onnx(shallow: Shallow, path: str | Path) -> Path:
         "last": np.array([2]),
         "shape": np.array([-1, regions, outputs]),
     }
-    lines = ["before = MatMul x H", "z = Add before c", *_layers(shallow.mode)]
-    nodes = []
-    for line in lines:
-        result, _, call = line.partition(" = ")
-        operation, *inputs = call.split()
-        options: dict[str, dict[str, Any]] = {
-            "Cast": {"to": TensorProto.DOUBLE},
-            "ArgMin": {"axis": 1, "keepdims": 0},
-            "ReduceSum": {"keepdims": 0},
-        }
-        nodes.append(helper.make_node(operation, inputs, [result], name=result, **options.get(operation, {})))
-    used = {name for node in nodes for name in node.input}
-    graph = helper.make_graph(
-        nodes,
-        "shallow",
-        [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["N", dim])],
-        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, ["N", outputs])],
-        [numpy_helper.from_array(np.ascontiguousarray(v), name) for name, v in constants.items() if name in used],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.checker.check_model(model)
-    try:
-        onnx.save(model, str(path))
-    except OSError as error:
-        raise StoreError(f"the network could not be written to {path}: {error}; choose a path in a folder that exists") from error
-    return Path(path)
+
+
+def _node(line: str) -> Any:
+    """An ONNX node from ``result = Operation inputs``."""
+    from onnx import TensorProto, helper
+
+    options: dict[str, dict[str, Any]] = {
+        "Cast": {"to": TensorProto.DOUBLE},
+        "ArgMin": {"axis": 1, "keepdims": 0},
+        "ReduceSum": {"keepdims": 0},
+    }
+    result, _, call = line.partition(" = ")
+    operation, *inputs = call.split()
+    return helper.make_node(operation, inputs, [result], name=result, **options.get(operation, {}))
 
 
 def _layers(mode: str) -> list[str]:
