@@ -114,9 +114,10 @@ def test_errors_in_compiled_code_are_those_of_the_program(nets, make, domain):
     for chart in domain.charts:
         start = chart.vertices, chart.is_box, chart.start
         bounds = error_bounds(program, chart)
-        likely = likely_errors(program, chart, bounds)
-        for coarse, expected in ((np.inf, bounds), (0.0, likely)):
-            found = chain_errors(program.relu_layers, start, chart.cell[0], coarse)
+        likely, relative = likely_errors(program, chart, bounds)
+        for coarse, expected, coarsest in ((np.inf, bounds, 0.0), (0.0, likely, relative)):
+            found, worst = chain_errors(program.relu_layers, start, chart.cell[0], coarse)
+            assert worst == pytest.approx(coarsest, rel=1e-12)
             assert np.allclose(found, np.concatenate([expected[i] for i in program.nonlinear]), rtol=1e-13, atol=0)
 
 

@@ -9,6 +9,8 @@ from torch import nn
 
 import theodolite as td
 from theodolite.maths.polyhedra import box_polytope, meet, subdivide, volume
+from theodolite.theory.piecewise.enumeration import Task, enumerate_cells
+from theodolite.theory.piecewise.lowering import lower
 
 
 def layer(weights, biases, readout=None):
@@ -133,15 +135,25 @@ def rows_of_all_scales(nets, seed, dim=3):
 
 
 @pytest.mark.parametrize("seed", [4, 8, 35, 56])
-def test_what_floats_do_not_tell_is_done_anew_exactly(nets, seed, tmp_path):
+def test_what_floats_do_not_tell_is_decided_exactly(nets, seed, tmp_path):
     model, cube = rows_of_all_scales(nets, seed), td.box(-1, 1, dim=3)
-    found = td.piecewise.regions(model, cube)
-    assert found.certify == "filtered"
-    assert abs(found.volumes.sum() - 8) < 1e-12
-    assert {tuple(p) for p in found.patterns} == {tuple(p) for p in td.piecewise.regions(model, cube, certify="exact").patterns}
     with pytest.raises(td.NumericalError, match="degenerate arrangement"):
-        td.piecewise.regions(model, cube, out=tmp_path / "store")
-    assert td.piecewise.regions(model, cube, out=tmp_path / "filtered", certify="filtered").count == found.count
+        list(enumerate_cells(Task(lower(model, (3,)), cube.charts[0])))
+    expected = {tuple(p) for p in td.piecewise.regions(model, cube, certify="exact").patterns}
+    for found in (td.piecewise.regions(model, cube), td.piecewise.regions(model, cube, out=tmp_path)):
+        assert found.certify == "none"
+        assert abs(found.volumes.sum() - 8) < 1e-12
+        assert {tuple(p) for p in found.patterns} == expected
+
+
+@pytest.mark.parametrize("scale", [1e7, 1e10, 1e13])
+def test_a_steep_neuron_hides_no_region(nets, scale):
+    """On in a corner only, it makes the errors of the next layer large everywhere."""
+    model, square = nets["he"]((2, 24, 24, 1), 0), td.box(-1, 1, dim=2)
+    with torch.no_grad():
+        model[0].weight[3], model[0].bias[3] = scale, -1.6 * scale
+    found, filtered = td.piecewise.regions(model, square), td.piecewise.regions(model, square, certify="filtered")
+    assert {tuple(p) for p in found.patterns} == {tuple(p) for p in filtered.patterns}
 
 
 def test_exact_cutting_of_a_cube():

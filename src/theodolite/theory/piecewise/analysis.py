@@ -14,9 +14,10 @@ from theodolite.theory.piecewise.orientation import halfspace_stack
 from theodolite.theory.piecewise.program import Array
 
 if TYPE_CHECKING:
+    from theodolite.theory.piecewise.domains import Domain
     from theodolite.theory.piecewise.regions import Regions
 
-__all__ = ["extreme", "integral", "lipschitz", "moments", "second_moment", "variance"]
+__all__ = ["check_volumes", "extreme", "integral", "lipschitz", "moments", "second_moment", "variance"]
 
 
 def extreme(regions: Regions, sign: float) -> tuple[Any, Array]:
@@ -100,11 +101,18 @@ def moments(regions: Regions) -> tuple[Array, Array, Array]:
         NumericalError: without certificates, d ≥ 3, where the volumes do not add up to the domain's.
     """
     found = _cell_moments()(regions.cells.points[:, :-1], regions.cells.starts, regions.cells.masks)
-    if regions.dim > 2 and regions.complete and regions.certify == "none" and regions.domain is not None:
-        total, volume = float(found[0].sum()), regions.domain.volume
-        if abs(total - volume) > 1e-9 * volume:
-            raise NumericalError(
-                "degenerate arrangement: boundaries nearly meet, and float64 does not tell how (the volumes add up to "
-                f'{total:.10g} on a domain of volume {volume:.10g}); enumerate with certify="filtered"'
-            )
+    if regions.certify == "none" and regions.complete and regions.whole and regions.domain is not None:
+        check_volumes(found[0], regions.domain)
     return found
+
+
+def check_volumes(volumes: Array, domain: Domain) -> None:
+    """Raise `NumericalError` unless they add up, for d ≥ 3: in the plane nothing but their sizes can be wrong."""
+    if domain.dim < 3:
+        return
+    total, volume = float(volumes.sum()), domain.volume
+    if abs(total - volume) > 1e-9 * volume:
+        raise NumericalError(
+            "degenerate arrangement: boundaries nearly meet, and float64 does not tell how (the volumes add up to "
+            f'{total:.10g} on a domain of volume {volume:.10g}); enumerate with certify="filtered"'
+        )

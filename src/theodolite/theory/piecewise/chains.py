@@ -66,20 +66,21 @@ def carry(shape, chart, layers, coarse, limits):
         chart: (vertices, is_box, start), as `theodolite.theory.piecewise.domains.Chart` has them.
         layers: as `theodolite.theory.piecewise.program.Program.relu_layers` has them.
         coarse: for `chain_errors`; infinite for certificates, which stop before a layer that leaves a sign undecided.
-        limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts.
+        limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts; the largest error of a switch relative
+            to the magnitude of its function, beyond which nothing is done.
 
     Returns:
         How many layers were done; whether they are all; the parts, (points, starts, facets, labels, facet_starts, masks); the maps
         of the outputs, or of the parents behind the last of these layers, before its ReLU, (P, d + 1, n); the parents (R,), rows of
         these; the sides of the last layer (R, n); packed patterns (R, bytes).
     """
-    (vertices, is_box, start), (parameters, sizes, relus), (room, neurons) = chart, layers, limits
+    (vertices, is_box, start), (parameters, sizes, relus), (room, neurons, resolution) = chart, layers, limits
     hidden = len(relus) if relus[-1] else len(relus) - 1
     cells = first_cell(vertices, is_box)
-    errors = chain_errors(layers, chart, cells[0], coarse)
+    errors, coarsest = chain_errors(layers, chart, cells[0], coarse)
     maps, done, at, column = start, np.int64(0), np.int64(0), np.int64(0)
     parents, sides, bits = np.zeros(1, np.int64), np.ones((1, sizes[0]), np.uint8), np.empty((1, 0), np.uint8)
-    while done < hidden and (sizes[done + 1] <= neurons or not relus[done]):
+    while done < hidden and coarsest <= resolution and (sizes[done + 1] <= neurons or not relus[done]):
         n, m = sizes[done], sizes[done + 1]
         if len(parents) * maps.shape[1] * n > room and done:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,14 +29,15 @@ R = TypeVar("R")
 
 def cut_regions(program: Program, domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
     """All regions, in memory; at most ``limit`` of them. What floats do not tell is done anew with exact arithmetic at hand."""
-    try:
-        return _cut_regions(program, domain, certify, limit, executor)
-    except DegenerateError:
-        return _cut_regions(program, domain, "filtered", limit, executor)
-
-
-def _cut_regions(program: Program, domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
     tasks = [Task(program, chart, certify) for chart in domain.charts]
+    try:
+        return _cut_regions(tasks, domain, certify, limit, executor)
+    except DegenerateError:
+        return _cut_regions([replace(task, certify="likely") for task in tasks], domain, certify, limit, executor)
+
+
+def _cut_regions(tasks: list[Task], domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
+    program = tasks[0].program
     if executor is None and limit is None and len(tasks) == 1:
         begun = tasks[0].begun
         if isinstance(begun, Found):  # small jobs: nothing to join, to show or to stop

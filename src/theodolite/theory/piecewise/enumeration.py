@@ -10,7 +10,7 @@ the parts of a cell are few (about 4, for d = 2). Frames are independent: they c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, cast
 
@@ -34,12 +34,20 @@ BLOCK, BATCH = 128, 2048
 #: Most neurons of a layer that cut intervals in one go, whose zeros are put in order one by one.
 LINES = 1024
 
+#: Largest error of a switch, relative to the magnitude of its function, for which undecided signs may count as zero.
+RESOLUTION = 1e-7
+
 #: Above this, bounds on errors in the worst case blur the picture: they grow like the product of all |W|, the errors do not.
 COARSE = 1e-12
 
 
 class DegenerateError(NumericalError):
-    """Without certificates, d ≥ 3: signs below the resolution do not fit together when they count as zero."""
+    """Without certificates: signs below the resolution are too many or do not fit together when they count as zero."""
+
+    @classmethod
+    def found(cls) -> DegenerateError:
+        """With its message; an error with arguments of its own would not come back from another process."""
+        return cls('degenerate arrangement: float64 does not tell how its boundaries meet; enumerate with certify="filtered"')
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +57,8 @@ class Task:
     Attributes:
         program: the network.
         chart: where.
-        certify: ``none`` (undecided signs count as zero), ``filtered`` (undecided parents are cut exactly) or ``exact``.
+        certify: ``none`` (undecided signs count as zero), ``likely`` (undecided parents are cut exactly), ``filtered`` (likewise, with
+            errors in the worst case) or ``exact``.
     """
 
     program: Program
@@ -59,18 +68,28 @@ class Task:
     @cached_property
     def errors(self) -> dict[int, Array]:
         """Error bounds of the switches, by step; likely errors where nothing is certified and the bounds are useless."""
-        program, chart, certain = self.program, self.chart, self.certify != "none"
+        program, chart, certain = self.program, self.chart, self.certify in ("filtered", "exact")
         layers = program.relu_layers
         if 0 < layers[1][1:][layers[2]].sum() == program.switches:
             from theodolite.theory.piecewise.chainerrors import chain_errors
 
             start = chart.vertices, chart.is_box, chart.start
-            found = chain_errors(layers, start, chart.cell[0], np.inf if certain else COARSE)
-            return {i: found[low:high] for i, (low, high) in program.columns.items()}
-        bounds = error_bounds(program, chart)
-        if not certain and any(bounds[i].max(initial=0.0) > COARSE for i in program.nonlinear):
-            return likely_errors(program, chart, bounds)
-        return bounds
+            flat, coarsest = chain_errors(layers, start, chart.cell[0], np.inf if certain else COARSE)
+            found = {i: flat[low:high] for i, (low, high) in program.columns.items()}
+        else:
+            found, coarsest = error_bounds(program, chart), 0.0
+            if not certain and any(found[i].max(initial=0.0) > COARSE for i in program.nonlinear):
+                found, coarsest = likely_errors(program, chart, found)
+        if self.certify == "none" and coarsest > RESOLUTION:
+            raise DegenerateError.found()
+        return found
+
+    def settled(self) -> Task:
+        """The same, or with exact arithmetic for undecided signs where these might not fit together."""
+        try:
+            return replace(self, certify="likely") if self.certify == "none" and self.errors and self.chart.dim > 2 else self
+        except DegenerateError:
+            return replace(self, certify="likely")
 
     @cached_property
     def exact(self) -> ExactChart:
@@ -86,10 +105,10 @@ class Task:
         """The frame to begin with, or what compiled code makes of it in one go: for chains of ReLU layers, up to one slice."""
         layers, chart = self.program.relu_layers, self.chart
         relus = layers[2].tolist()
-        if True not in relus or chart.dim > 2 or self.certify == "exact":
+        if True not in relus or chart.dim > 2 or self.certify in ("likely", "exact"):
             return self.first()
         start = chart.vertices, chart.is_box, chart.start
-        limits = SLICE, BLOCK if chart.dim > 1 else LINES
+        limits = SLICE, BLOCK if chart.dim > 1 else LINES, RESOLUTION
         coarse = COARSE if self.certify == "none" else np.inf
         done, finished, parts, maps, parents, sides, bits = _carry()((0,) * chart.dim, start, layers, coarse, limits)
         if not done:
@@ -242,9 +261,7 @@ def advance(task: Task, frame: Frame) -> Frame | Found:
     cut = _cut(task, index, frame.cells, values[step.source], owners, (low, stop))
     if cut.undecided.any():
         if task.certify == "none":
-            raise DegenerateError(
-                'degenerate arrangement: boundaries nearly meet, and float64 does not tell how; enumerate with certify="filtered"'
-            )
+            raise DegenerateError.found()
         cut = _redo(task, index, frame, cut, values[step.source][owners], (low, stop))
     sides = cut.bits if frame.sides is None or not low else np.concatenate([frame.sides[cut.parents], cut.bits], axis=1)
     bits, parents = frame.bits[cut.parents], owners[cut.parents]

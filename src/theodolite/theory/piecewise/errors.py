@@ -8,12 +8,15 @@ import numpy as np
 
 from theodolite.theory.piecewise.cells import UNIT
 from theodolite.theory.piecewise.domains import Chart
-from theodolite.theory.piecewise.program import Affine, Array, Program, Switching
+from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program, Switching
 
 __all__ = ["error_bounds", "likely_errors", "rounding_bound"]
 
 #: Standard errors that a likely error stands for.
 SAFETY = 64.0
+
+#: Up to this dimension all 2^d corners of a box are tried.
+MANY = 6
 
 
 def rounding_bound(roundings: int, dim: int, magnitude: Any) -> Any:
@@ -31,9 +34,10 @@ def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:
     """A bound on |computed − true| for the values of every switch's function on the chart, by step.
 
     A chain of products and sums with N roundings errs by at most N u (1 + O(u)) times the same chain on absolute values
-    (Higham, Accuracy and Stability of Numerical Algorithms, §3.5), whatever the order of summation. Twice that is used, which
-    covers the evaluation at a point. A step of fan-in n has up to 2 n + 1 roundings, see `theodolite.maths.affinemaps`. Index
-    ``len(program.steps)`` holds the bound for the output.
+    (Higham, Accuracy and Stability of Numerical Algorithms, §3.5), whatever the order of summation. A step of fan-in n has up to
+    2 n + 1 roundings, see `theodolite.maths.affinemaps`; where terms are taken away again, every partial sum is that of some
+    pattern, and no larger than the sum of all absolute values, which is what counts here. Twice that is used, which covers the
+    evaluation at a point. Index ``len(program.steps)`` holds the bound for the output.
     """
     values = {0: chart.magnitudes}
     roundings = {0: chart.dim + 2}
@@ -56,41 +60,65 @@ def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:
     return bounds
 
 
-def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> dict[int, Array]:
+def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> tuple[dict[int, Array], float]:
     """What `error_bounds` bounds, as it is found in practice: `SAFETY` standard errors, never more than ``bounds``.
 
     Worst cases multiply up through the absolute weights of all layers, by about √n per layer of width n, which no rounding error
-    does: roundings are as good as independent (higham2019), so that they add up in squares, √(2 n) · u · Σ |W| |v| at a
-    step of fan-in n, with the maps v as they are at the chart's corners and centre.
+    does: roundings are as good as independent (higham2019), so that they add up in squares, √(2 n) · u · Σ |W| |v| at a step of
+    fan-in n, with the maps v as they are at the chart's corners and centre; the errors of what is off there count nevertheless.
+
+    Returns:
+        The errors, by step, with that of the output at ``len(program.steps)``; the largest of a switch relative to the least
+        magnitude of its function at these points.
     """
     size = np.append(chart.reach, 1.0)
-    points = np.concatenate([chart.corners, chart.corners.mean(axis=0, keepdims=True)])
+    corners = chart.corners if chart.dim <= MANY else chart.vertices  # of a box with too many, two
+    points = np.concatenate([corners, corners.mean(axis=0, keepdims=True)])
     bits = program.patterns(points @ chart.embedding.T + chart.origin).astype(np.uint8)
     start = np.repeat(chart.start, len(points), axis=0)
     errors = {0: (UNIT * size @ np.abs(start)) ** 2}  # (S, n), in squares
-    found = {}
+    found, coarsest, last = {}, 0.0, len(program.steps)
     for i, step, values in program.affine_values(start, bits):
         if isinstance(step, Affine):
-            terms = np.broadcast_to(np.abs(step.bias), (len(points), step.size))
-            squares = np.zeros((len(points), step.size))
-            for source, weight in zip(step.sources, step.weights, strict=True):
-                magnitude = size @ np.abs(values[source])
-                if weight is None:
-                    terms, squares = terms + magnitude, squares + errors[source]
-                else:
-                    power = weight**2 if isinstance(weight, np.ndarray) else weight.multiply(weight)
-                    terms = terms + (abs(weight) @ magnitude.T).T
-                    squares = squares + (power @ errors[source].T).T
-            errors[i + 1] = squares + (2 * step.fan_in + 1) * (UNIT * terms) ** 2
-            continue
-        squares, magnitude = errors[step.source], size @ np.abs(values[step.source])
-        here = np.sqrt(squares) + UNIT * (chart.dim + 2) * magnitude
-        if isinstance(step, Switching):
-            likely = (here[:, :, None] + UNIT * np.abs(step.knots)).reshape(len(points), -1)
-            errors[i + 1] = squares * np.abs(step.slopes).max(axis=1) ** 2
+            errors[i + 1] = _affine_squares(step, size, values, errors)
         else:
-            largest = np.where(step.groups >= 0, here[:, step.groups], 0.0).max(axis=2)
-            likely = 2 * np.repeat(largest, step.groups.shape[1], axis=1)
-            errors[i + 1] = np.where(step.groups >= 0, squares[:, step.groups], 0.0).max(axis=2)
-        found[i] = np.minimum(SAFETY * likely.max(axis=0), bounds[i])
-    return found
+            likely, magnitude, errors[i + 1] = _switch_errors(step, size, values[step.source], errors[step.source])
+            found[i] = np.minimum(SAFETY * likely.max(axis=0), bounds[i])
+            coarsest = max(coarsest, _coarseness(found[i], magnitude))
+        if i + 1 == last:
+            output = np.sqrt(errors[last]) + UNIT * (chart.dim + 2) * (size @ np.abs(values[last]))
+            found[last] = np.minimum(SAFETY * output.max(axis=0), bounds[last])
+    return found, coarsest
+
+
+def _coarseness(errors: Array, magnitudes: Array) -> float:
+    """The largest of errors (n,) relative to the least magnitude at a point (S, n); what is nothing at all has no scale."""
+    return float(np.max(errors / np.where(magnitudes > 0, magnitudes, np.inf).min(axis=0), initial=0.0))
+
+
+def _affine_squares(step: Affine, size: Array, values: dict[int, Array], errors: dict[int, Array]) -> Array:
+    """Squares of the errors behind an affine step, (S, n)."""
+    terms, squares = np.abs(step.bias)[None], np.zeros((1, step.size))
+    for source, weight in zip(step.sources, step.weights, strict=True):
+        magnitude = size @ np.abs(values[source])
+        if weight is None:
+            terms, squares = terms + magnitude, squares + errors[source]
+        else:
+            power = weight**2 if isinstance(weight, np.ndarray) else weight.multiply(weight)
+            terms = terms + (abs(weight) @ magnitude.T).T
+            squares = squares + (power @ errors[source].T).T
+    return np.asarray(squares + (2 * step.fan_in + 1) * (UNIT * terms) ** 2)
+
+
+def _switch_errors(step: Switching | Maximum, size: Array, value: Array, squares: Array) -> tuple[Array, Array, Array]:
+    """Of the switches of a step: standard errors and magnitudes of their functions; squares of the errors behind it."""
+    magnitude = size @ np.abs(value)
+    here = np.sqrt(squares) + UNIT * (len(size) + 1) * magnitude
+    if isinstance(step, Switching):
+        knots = np.abs(step.knots)
+        likely, scale = here[:, :, None] + UNIT * knots, magnitude[:, :, None] + knots
+        after = squares * np.abs(step.slopes).max(axis=1) ** 2
+        return likely.reshape(len(value), -1), scale.reshape(len(value), -1), after
+    group, width = step.groups, step.groups.shape[1]
+    largest, scale, after = (np.where(group >= 0, array[:, group], 0.0).max(axis=2) for array in (here, magnitude, squares))
+    return 2 * np.repeat(largest, width, axis=1), 2 * np.repeat(scale, width, axis=1), after

@@ -83,10 +83,11 @@ def regions(
         model: any module of Linear, convolution, BatchNorm (eval mode), ReLU, LeakyReLU, PReLU, abs, hardtanh, ReLU6, hard sigmoid,
             max and average pooling, reshapes, residual additions, concatenations and constant factors; the rest is refused by name.
         domain: from `box`, `segment`, `polyline`, `slice2d` or `polygon`; None for all of ℝᵈ (d is read off the Linear layers).
-        certify: ``none``: float64; on a bounded domain a sign below its own error bound counts as zero, so that regions thinner than
-            about 1e-13 may be missed; where such signs do not fit together (d ≥ 3), and on all of ℝᵈ, it is done anew as
-            ``filtered``: where a sign is below its error bound, exact arithmetic decides; nearly as fast for boundaries in general
-            position. ``exact``: exact arithmetic throughout.
+        certify: ``none``: float64; on a bounded domain a sign below its own error counts as zero, so that regions thinner than
+            this may be missed: about 1e-12 of the domain, up to 1e-7 for deep networks or weights of very different sizes. Beyond
+            that, where such signs do not fit together (d ≥ 3), and on all of ℝᵈ, exact arithmetic decides them. ``filtered``: where a
+            sign is below its error in the worst case, exact arithmetic decides; nearly as fast for boundaries in general position.
+            ``exact``: exact arithmetic throughout.
         output: keep only this output of the network (flattened index).
         max_regions: stop cleanly after this many; the result then has ``complete == False``.
         executor: any `concurrent.futures.Executor` (threads, processes, Dask's) for large jobs; subtrees of the enumeration are its
@@ -101,7 +102,6 @@ def regions(
         UnsupportedError: an operation that is not piecewise linear; certificates for d > 6.
         ArgumentError: non-finite weights, a domain of the wrong dimension, a bad option.
         StoreError: ``out`` belongs to another job, or cannot be written.
-        NumericalError: a degenerate arrangement that float64 does not resolve, with ``out`` and ``certify="none"`` (d ≥ 3).
 
     Cost: 0.03 ms and 0.5 to 1 µs per segment (d = 1, width ≤ 64), 0.03 ms and 0.5 to 1.5 µs per region (d = 2, width ≤ 64; about 2 µs
     at width 256), about 10 µs per cell (d = 3). The layers' maps are corrected from one region to the next where their patterns differ

@@ -18,7 +18,7 @@ from theodolite.theory.piecewise.arguments import integer, plain_path
 from theodolite.theory.piecewise.cells import Cells
 from theodolite.theory.piecewise.domains import Domain
 from theodolite.theory.piecewise.enumeration import unpack_patterns
-from theodolite.theory.piecewise.errors import error_bounds
+from theodolite.theory.piecewise.errors import error_bounds, likely_errors
 from theodolite.theory.piecewise.orientation import needed, oriented
 from theodolite.theory.piecewise.program import Array, Program
 
@@ -48,6 +48,7 @@ class Regions:
         complete: whether all regions were found (``max_regions`` may have stopped the search).
         certify: ``none``, ``filtered`` or ``exact``.
         irredundant: whether the half-spaces of regions without vertices are known to be facets, all of them.
+        whole: whether these are regions of the whole domain, not of a tile.
     """
 
     program: Program
@@ -60,6 +61,7 @@ class Regions:
     complete: bool
     certify: str
     irredundant: bool = False
+    whole: bool = True
 
     # what there is -----------------------------------------------------------------------------------------------------------
 
@@ -147,11 +149,12 @@ class Regions:
 
     @cached_property
     def _map_tolerance(self) -> Array:
-        """Bound on the error of the outputs on the domain, (outputs,)."""
+        """Twice the likely error of the outputs on the domain, (outputs,): two maps that are one differ by no more."""
         if self.domain is None:
             return 1e-11 * np.maximum(np.abs(self.maps).max(axis=(0, 1)), 1e-300)
-        last = len(self.program.steps)
-        return 2 * np.max([error_bounds(self.program, chart)[last] for chart in self.domain.charts], axis=0)
+        program, last = self.program, len(self.program.steps)
+        found = [likely_errors(program, chart, error_bounds(program, chart))[0][last] for chart in self.domain.charts]
+        return 2 * np.max(found, axis=0)
 
     def halfspaces(self, i: int) -> tuple[Array, Array]:
         """Region i as {t : H t + c ≤ 0}, one row per facet.
@@ -187,15 +190,6 @@ class Regions:
     def _cache(self) -> dict[str, Any]:
         """What has been worked out."""
         return {}
-
-    def _stack(self, i: int) -> Any:
-        from theodolite.maths.linprog import HalfspaceStack
-
-        low, high = (None, None) if self.domain is None else self.domain.charts[0].vertices
-        stack = HalfspaceStack(self.dim, low, high)
-        for row in self._oriented[self.cells.facet_starts[i] : self.cells.facet_starts[i + 1]]:
-            stack.push(row[:-1], float(row[-1]))
-        return stack
 
     @property
     def dead(self) -> Array:

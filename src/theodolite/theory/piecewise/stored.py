@@ -11,6 +11,7 @@ import functools
 import json
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from theodolite.core.errors import StoreError
 from theodolite.draw.progress import progress
-from theodolite.theory.piecewise.analysis import lipschitz, second_moment
+from theodolite.theory.piecewise.analysis import check_volumes, lipschitz, second_moment
 from theodolite.theory.piecewise.cells import Cells
 from theodolite.theory.piecewise.cutting import as_regions, carried_out, finish, tiles
 from theodolite.theory.piecewise.domains import Domain
@@ -90,12 +91,16 @@ class StoredRegions:
         cells = Cells(*(_read(self._storage, f"tiles/{k:06d}/{name}") for name in CELLS))
         bits, maps = (_read(self._storage, f"tiles/{k:06d}/{name}") for name in ("bits", "maps"))
         charts = np.full(len(bits), self._tiles[k])
-        return as_regions(self.program, self.domain, self.certify, Found(cells, bits, maps), charts, True)
+        part = as_regions(self.program, self.domain, self.certify, Found(cells, bits, maps), charts, True)
+        return replace(part, whole=False)
 
     @cached_property
     def volumes(self) -> Array:
         """Length, area or volume of each region, (R,)."""
-        return np.concatenate([part.volumes for part in self])
+        found = np.concatenate([part.volumes for part in self])
+        if self.certify == "none":
+            check_volumes(found, self.domain)
+        return found
 
     def maximum(self) -> tuple[Any, Array]:
         """As `Regions.maximum`."""
@@ -164,7 +169,7 @@ def store_regions(program: Program, domain: Domain, certify: str, executor: Exec
     jobs: list[tuple[Task, Found | Frame]] = []
     charts: list[int] = []
     for k, chart in enumerate(domain.charts):
-        task = Task(program, chart, certify)
+        task = Task(program, chart, certify).settled()
         parts = tiles(task)
         jobs += [(task.plain(), part) for part in parts]
         charts += [k] * len(parts)
