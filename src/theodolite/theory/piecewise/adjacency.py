@@ -70,10 +70,11 @@ def containing(regions: Regions, points: Array) -> Array:
         return found
     facing = regions._oriented
     rows = facing / np.maximum(np.linalg.norm(facing[:, :-1], axis=1), 1e-300)[:, None]
+    slack = 1e-11 * regions._diameter
     for k in map(int, left):
         beyond = np.maximum.reduceat(rows[:, :-1] @ points[k] + rows[:, -1], regions.cells.facet_starts[:-1])
         beyond[regions.charts != charts[k]] = np.inf
-        close = np.flatnonzero(beyond <= 1e-11 * max(1.0, regions._diameter))
+        close = np.flatnonzero(beyond <= slack)
         if len(close):
             found[k] = close[0]
     return found
@@ -178,7 +179,7 @@ def _facet_centres(cells: Cells, facets: Array) -> Array:
 
 
 def same_maps(maps: Array, tolerance: Array) -> Array:
-    """Number the distinct affine maps: a class for each of R maps, equal within a tolerance.
+    """Number the distinct affine maps: a class for each of R maps, equal within two to three tolerances.
 
     Args:
         maps: (R, columns), scaled so that one tolerance fits all entries of a column.
@@ -191,8 +192,9 @@ def same_maps(maps: Array, tolerance: Array) -> Array:
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
-    scaled = maps / np.where(tolerance > 0, tolerance, 1.0)
-    unique, inverse = np.unique(scaled, axis=0, return_inverse=True)
+    # rows that round to the same numbers are within the tolerance: they are one before any pairs are formed
+    rounded = np.round(maps / np.where(tolerance > 0, tolerance, 1.0))
+    unique, inverse = np.unique(rounded, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
     if len(unique) < 2:
         return inverse

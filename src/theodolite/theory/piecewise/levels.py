@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.theory.piecewise.arguments import number
+from theodolite.theory.piecewise.cells import Cells
 from theodolite.theory.piecewise.program import Array
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ def level_set(regions: Regions, value: float) -> Array:
     maps = regions.maps[:, :, 0].copy()
     maps[:, -1] -= value
     tolerance = float(regions._map_tolerance[0]) + 2.0**-52 * abs(value)
-    found, _ = _zeros(regions, maps, np.full(regions.count, tolerance))
+    _need_plane(regions)
+    found, _ = _zeros(regions.cells, maps, tolerance)
     return _distinct(found, regions)
 
 
@@ -38,41 +41,52 @@ def decision_boundary(regions: Regions) -> Array:
     outputs = regions.maps.shape[2]
     if outputs == 1:
         return level_set(regions, 0.0)
-    parts = []
-    tolerance = regions._map_tolerance
-    for i in range(outputs):
-        for j in range(i + 1, outputs):
-            maps = regions.maps[:, :, i] - regions.maps[:, :, j]
-            pieces, owner = _zeros(regions, maps, np.full(regions.count, tolerance[i] + tolerance[j]))
-            for k in range(outputs):
-                if k not in (i, j) and len(pieces):
-                    lead = (regions.maps[:, :, i] - regions.maps[:, :, k])[owner]
-                    pieces, owner = _clipped(pieces, owner, lead, tolerance[i] + tolerance[k])
-            parts.append(pieces)
+    _need_plane(regions)
+    tolerance, leading = regions._map_tolerance, _leading(regions)
+    parts = [np.zeros((0, regions.dim, regions.dim))]
+    for i, j in itertools.combinations(np.flatnonzero(leading.any(axis=0)), 2):
+        both = np.flatnonzero(leading[:, i] & leading[:, j])
+        maps = regions.maps[both]
+        pieces, owner = _zeros(regions.cells.select(both), maps[:, :, i] - maps[:, :, j], tolerance[i] + tolerance[j])
+        for k in np.flatnonzero(leading[both].any(axis=0)):
+            if k not in (i, j) and len(pieces):
+                pieces, owner = _clipped(pieces, owner, (maps[:, :, i] - maps[:, :, k])[owner], tolerance[i] + tolerance[k])
+        parts.append(pieces)
     return _distinct(np.concatenate(parts), regions)
 
 
-def _zeros(regions: Regions, maps: Array, tolerance: Array) -> tuple[Array, Array]:
-    """Zero sets of one affine function per region: pieces (m, ends, d), and the regions they lie in."""
-    if regions.dim == 1:
-        return _zero_points(regions, maps, tolerance)
-    if regions.dim == 2:
-        return _zero_segments(regions, maps, tolerance)
-    raise UnsupportedError(
-        f"level sets are extracted for d = 1 and d = 2, got d = {regions.dim}; take a slice2d of the input space"
-    )
+def _leading(regions: Regions) -> Array:
+    """Outputs that may be the largest somewhere in a region, (R, outputs): they reach the least value of every other one."""
+    points, starts = regions.cells.points[:, :-1], regions.cells.starts
+    owner = np.repeat(np.arange(regions.count), np.diff(starts))
+    values = np.einsum("vi,vio->vo", points, regions.maps[owner, :-1]) + regions.maps[owner, -1]
+    highest, lowest = np.maximum.reduceat(values, starts[:-1]), np.minimum.reduceat(values, starts[:-1])
+    tolerance = regions._map_tolerance
+    return np.asarray(highest + tolerance >= (lowest - tolerance).max(axis=1, keepdims=True))
 
 
-def _vertex_values(regions: Regions, maps: Array, tolerance: Array) -> tuple[Array, Array, Array]:
+def _zeros(cells: Cells, maps: Array, tolerance: float) -> tuple[Array, Array]:
+    """Zero sets of one affine function per cell: pieces (m, ends, d), and the cells they lie in."""
+    return (_zero_points if cells.dim == 1 else _zero_segments)(cells, maps, tolerance)
+
+
+def _need_plane(regions: Regions) -> None:
+    if regions.dim > 2:
+        raise UnsupportedError(
+            f"level sets are extracted for d = 1 and d = 2, got d = {regions.dim}; take a slice2d of the input space"
+        )
     regions._need_vertices("level sets")
-    points = regions.cells.points[:, :-1]
-    owner = np.repeat(np.arange(regions.count), np.diff(regions.cells.starts))
+
+
+def _vertex_values(cells: Cells, maps: Array, tolerance: float) -> tuple[Array, Array, Array]:
+    points = cells.points[:, :-1]
+    owner = np.repeat(np.arange(len(cells)), np.diff(cells.starts))
     values = (points * maps[owner, :-1]).sum(axis=1) + maps[owner, -1]
-    return points, owner, np.where(np.abs(values) <= tolerance[owner], 0.0, values)
+    return points, owner, np.where(np.abs(values) <= tolerance, 0.0, values)
 
 
-def _zero_points(regions: Regions, maps: Array, tolerance: Array) -> tuple[Array, Array]:
-    points, owner, values = _vertex_values(regions, maps, tolerance)
+def _zero_points(cells: Cells, maps: Array, tolerance: float) -> tuple[Array, Array]:
+    points, owner, values = _vertex_values(cells, maps, tolerance)
     low, high = values[::2], values[1::2]
     inside = np.flatnonzero(low * high < 0)
     t = low[inside] / (low[inside] - high[inside])
@@ -82,32 +96,33 @@ def _zero_points(regions: Regions, maps: Array, tolerance: Array) -> tuple[Array
     return found[:, None, :], np.concatenate([inside, owner[ends]])
 
 
-def _zero_segments(regions: Regions, maps: Array, tolerance: Array) -> tuple[Array, Array]:
-    points, owner, values = _vertex_values(regions, maps, tolerance)
-    starts = regions.cells.starts
+def _zero_segments(cells: Cells, maps: Array, tolerance: float) -> tuple[Array, Array]:
+    points, owner, values = _vertex_values(cells, maps, tolerance)
+    starts = cells.starts
     following = np.arange(1, len(points) + 1)
     following[starts[1:] - 1] = starts[:-1]
     after = values[following]
     # edges that lie in the level set
     on_edge = np.flatnonzero((values == 0) & (after == 0))
     edges = np.stack([points[on_edge], points[following[on_edge]]], axis=1)
-    # where the level set crosses the interior: exactly two of (crossed edges, vertices on it)
+    # where the level set crosses the interior, from the first to the last along it: two of (crossed edges, vertices on it), or more
+    # where several vertices are within the tolerance
     crossed = np.flatnonzero(values * after < 0)
     t = values[crossed] / (values[crossed] - after[crossed])
     crossings = points[crossed] + t[:, None] * (points[following[crossed]] - points[crossed])
     touched = np.flatnonzero(values == 0)
-    above, below = np.zeros(regions.count, dtype=bool), np.zeros(regions.count, dtype=bool)
+    above, below = np.zeros(len(cells), dtype=bool), np.zeros(len(cells), dtype=bool)
     above[owner[values > 0]] = True
     below[owner[values < 0]] = True
     touched = touched[(above & below)[owner[touched]]]
     where = np.concatenate([owner[crossed], owner[touched]])
     ends = np.concatenate([crossings, points[touched]])
-    order = np.argsort(where, kind="stable")
+    order = np.lexsort((ends[:, 1] * maps[where, 0] - ends[:, 0] * maps[where, 1], where))
     where, ends = where[order], ends[order]
-    region, first, number = np.unique(where, return_index=True, return_counts=True)
-    two = number == 2
-    inner = np.stack([ends[first[two]], ends[first[two] + 1]], axis=1)
-    return np.concatenate([edges, inner]).reshape(-1, 2, 2), np.concatenate([owner[on_edge], region[two]])
+    cell, first, count = np.unique(where, return_index=True, return_counts=True)
+    cell, first, count = (array[count > 1] for array in (cell, first, count))
+    inner = np.stack([ends[first], ends[first + count - 1]], axis=1)
+    return np.concatenate([edges, inner]).reshape(-1, 2, 2), np.concatenate([owner[on_edge], cell])
 
 
 def _clipped(pieces: Array, owner: Array, maps: Array, tolerance: float) -> tuple[Array, Array]:
@@ -132,7 +147,7 @@ def _distinct(pieces: Array, regions: Regions) -> Array:
     if not len(pieces):
         return pieces.reshape(0, 1) if regions.dim == 1 else pieces.reshape(0, 2, 2)
     step = 1e-10 * max(regions._diameter, 1e-300)
-    keys = np.round(pieces / step).astype(np.int64)
+    keys = np.round((pieces - regions.cells.points[:, :-1].min(axis=0)) / step).astype(np.int64)
     if regions.dim == 1:
         flat = keys.reshape(len(keys), -1)
     else:  # the two ends in lexicographic order

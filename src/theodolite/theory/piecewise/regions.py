@@ -221,7 +221,7 @@ class Regions:
             cells = Cells(cells.points, cells.starts, cells.facets[rows], cells.labels[rows], starts, cells.masks)
         return facet_neighbours(cells, self.index, 1e-9 * self._diameter)
 
-    @property
+    @cached_property
     def _diameter(self) -> float:
         return float(np.ptp(self.cells.points[:, :-1], axis=0).max()) if len(self.cells.points) else 1.0
 
