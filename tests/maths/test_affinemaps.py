@@ -40,12 +40,48 @@ def test_nothing_comes_of_no_rows():
     assert found.shape == (0, 2, 4)
 
 
+def errors(maps, parents, bits, weight):
+    """Of the corrected maps and of the plain product, by row, from a product in extended precision."""
+    masked = maps[parents] * bits[:, None, :]
+    exact = masked.astype(np.longdouble) @ weight.T.astype(np.longdouble)
+    found = masked_affine(maps, parents, bits, weight.T.copy(), np.zeros(len(weight)))
+    return (np.abs(values - exact).max(axis=(1, 2)).astype(float) for values in (found, masked @ weight.T))
+
+
+def walk(generator, n, count):
+    """Patterns that differ in two places from one to the next."""
+    bits = generator.integers(0, 2, (count, n)).astype(np.uint8)
+    for r in range(1, count):
+        bits[r] = bits[r - 1]
+        bits[r, generator.integers(0, n, 2)] ^= 1
+    return bits
+
+
 def test_corrections_do_not_pile_up():
-    """A walk of ten thousand corrections stays as near as the first."""
+    """Ten thousand rows of one parent are hardly less accurate than so many products."""
     generator = np.random.default_rng(0)
-    maps, parents, bits = batch(generator, 64, 10_000, 2)
-    weight = generator.normal(size=(4, 64))
-    found = masked_affine(maps, parents, bits, weight.T.copy(), np.zeros(4))
-    exact = (maps[parents] * bits[:, None, :]) @ weight.T
-    error = np.abs(found - exact).max(axis=(1, 2))
-    assert error[-1000:].max() <= 10 * error[:1000].max()
+    maps, weight = generator.normal(size=(1, 3, 64)), generator.normal(size=(4, 64))
+    corrected, multiplied = errors(maps, np.zeros(10_000, np.int64), walk(generator, 64, 10_000), weight)
+    assert corrected.max() <= 8 * multiplied.max()
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e8, 1e13])
+def test_a_steep_neuron_that_is_off_leaves_nothing_behind(scale):
+    generator = np.random.default_rng(1)
+    maps, weight, bits = generator.normal(size=(1, 3, 64)), generator.normal(size=(4, 64)), walk(generator, 64, 2000)
+    maps[:, :, 7] *= scale
+    corrected, multiplied = errors(maps, np.zeros(2000, np.int64), bits, weight)
+    off = bits[:, 7] == 0
+    assert 100 < off.sum() < 1900
+    assert corrected[off].max() <= 30 * multiplied[off].max()
+
+
+def test_what_is_off_altogether_is_nothing():
+    generator = np.random.default_rng(2)
+    bits = np.eye(40, dtype=np.uint8)[np.repeat(np.arange(40), 2)]
+    bits[1::2] = 0
+    found = masked_affine(
+        generator.normal(size=(1, 2, 40)), np.zeros(80, np.int64), bits, generator.normal(size=(40, 5)), np.ones(5)
+    )
+    assert (found[1::2, 0] == 0).all()
+    assert (found[1::2, 1] == 1).all()

@@ -3,7 +3,8 @@
 A cut leaves parts that stand one after the other as they lie: the patterns of consecutive parts of one parent differ in about two
 places, whatever the width. The layer's map of a part is therefore that of the part before, corrected by a multiple of one column of
 the weights for every switch that differs; only the first part of a parent takes a matrix product, and one more after every n/2
-corrections, so that a value has no more than 2 n + 1 roundings in all.
+corrections, so that a value has no more than 2 n + 1 roundings in all, and one where a switch goes off that outweighs what stays on,
+whose rounding would stay behind.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from theodolite.maths.compiled import compiled, inner, relaxed
+from theodolite.maths.compiled import compiled, inlined, inner, relaxed
 
 __all__ = ["masked_affine", "masked_gather"]
 
@@ -47,31 +48,80 @@ BLOCK = 32
 FEW = 24
 
 
+#: How many times more a switch that goes off may weigh than those that stay on: what is taken away leaves its rounding behind.
+STEEP = 16.0
+
+
 @inner
-def _flips(parents, bits):
+def _largest(columns):
+    """The largest entry of every column of the weights, in magnitude."""
+    out = np.zeros(len(columns))
+    for j in range(len(columns)):
+        largest = 0.0
+        for o in range(columns.shape[1]):
+            largest = max(largest, abs(columns[j, o]))
+        out[j] = largest
+    return out
+
+
+@inlined
+def _weight(maps, parent, largest, j):
+    """How much column j weighs in a parent's maps, at most."""
+    size = 0.0
+    for i in range(maps.shape[1]):
+        size = max(size, abs(maps[parent, i, j]))
+    return size * largest[j]
+
+
+@inner
+def _differences(bits, r, positions, found):
+    """Where row r of the patterns differs from the row before, to ``positions`` from ``found`` on; returns their end."""
+    n = bits.shape[1]
+    for low in range(0, n, BLOCK):
+        high = min(low + BLOCK, n)
+        different = np.uint8(0)
+        for j in range(low, high):
+            different |= bits[r, j] ^ bits[r - 1, j]
+        if different:
+            for j in range(low, high):
+                positions[found] = j
+                found += bits[r, j] ^ bits[r - 1, j]
+    return found
+
+
+@inlined
+def _leaves_rounding(maps, parents, largest, bits, r, changed):
+    """Whether a switch that goes off in row r, of those that change, weighs much more than any that stays on."""
+    gone, left = 0.0, False
+    for j in changed:
+        if not bits[r, j]:
+            gone = max(gone, _weight(maps, parents[r], largest, j))
+    for j in range(bits.shape[1]):  # one of the first will do, as a rule
+        left = bits[r, j] == 1 and gone <= STEEP * _weight(maps, parents[r], largest, j)
+        if left:
+            break
+    return gone > 0.0 and not left
+
+
+@inner
+def _flips(maps, parents, bits, columns):
     """Where the pattern of every row differs from that of the row before.
 
     Returns:
         The positions (F,), row by row; where each row's begin (R + 1,); which rows are multiplied anew (R,), see the module's text.
     """
     count, n = bits.shape
-    starts, fresh = np.zeros(count + 1, np.int64), np.ones(count, np.bool_)
+    starts, fresh, largest = np.zeros(count + 1, np.int64), np.ones(count, np.bool_), _largest(columns)
     positions, since = np.empty(4 * count + n, np.int64), np.int64(0)
     for r in range(1, count):
         found = starts[r]
         if found + n > len(positions):
             positions = np.concatenate((positions, np.empty_like(positions)))
         if parents[r] == parents[r - 1]:
-            for low in range(0, n, BLOCK):
-                high = min(low + BLOCK, n)
-                different = np.uint8(0)
-                for j in range(low, high):
-                    different |= bits[r, j] ^ bits[r - 1, j]
-                if different:
-                    for j in range(low, high):
-                        positions[found] = j
-                        found += bits[r, j] ^ bits[r - 1, j]
+            found = _differences(bits, r, positions, found)
             fresh[r] = since + found - starts[r] > n // 2
+            if not fresh[r]:
+                fresh[r] = _leaves_rounding(maps, parents, largest, bits, r, positions[starts[r] : found])
         since = np.int64(0) if fresh[r] else since + found - starts[r]
         starts[r + 1] = starts[r] if fresh[r] else found
     return positions, starts, fresh
@@ -106,7 +156,7 @@ def masked_affine(maps, parents, bits, columns, bias):
     count, k, n, m = len(parents), maps.shape[1], maps.shape[2], len(bias)
     if n <= FEW:
         return _shifted(np.dot(masked_gather(maps, parents, bits).reshape(count * k, n), columns), bias, k)
-    positions, starts, fresh = _flips(parents, bits)
+    positions, starts, fresh = _flips(maps, parents, bits, columns)
     anew = np.flatnonzero(fresh)
     made = _shifted(np.dot(masked_gather(maps, parents[anew], bits[anew]).reshape(len(anew) * k, n), columns), bias, k)
     out, done = np.empty((count, k, m)), 0
