@@ -37,6 +37,10 @@ __all__ = [
 #: Rows of the lines' states: the lines that cut, in order; what a line keeps, see `Cutters`; 1 where the current cell is above a line.
 CUTTER, KEEP, SIDE = 0, 1, 2
 
+#: How many times the error of a function its error at a vertex may be for an undecided sign to count as zero: beyond, the vertex itself
+#: is ill determined (its hyperplanes are nearly parallel), and what seems to meet in it need not.
+ILL = 1e4
+
 
 class Cutters(NamedTuple):
     """The hyperplanes that cut a batch of R cells: cell r by rows[owners[r], :, first + j], j < m.

@@ -2,7 +2,7 @@
 
 Every vertex is the intersection of two lines and carries a bound on its error; every line carries a bound on the error of its
 values. A sign is *decided* when the value exceeds both together. Undecided signs count as zero (the vertex is taken to lie on the
-line), or, where certificates are wanted, send the whole parent back to be cut in exact arithmetic.
+line), or, where certificates are wanted or the vertex is ill determined, send the whole parent back to be cut in exact arithmetic.
 
 While a parent is cut, a polygon is a slot of rows, for every vertex x, y, error radius and the number of the line to the next vertex.
 A stack holds the polygons that are left to cut, (slot, next line, vertices); the current one is on top, and what a cut makes of it,
@@ -19,6 +19,7 @@ import numpy as np
 from theodolite.maths.compiled import compiled, inlined, inner
 from theodolite.maths.cutters import (
     CUTTER,
+    ILL,
     KEEP,
     SIDE,
     drops,
@@ -71,6 +72,17 @@ def _choose(screen, states):
     return cutting, dropped, unsure
 
 
+@inner
+def _ill(points, n, table, line):
+    """Whether the sign at an ill-determined vertex, of n, is undecided."""
+    a, b, c, e = table[0, line], table[1, line], table[2, line], table[3, line]
+    for i in range(n):
+        tolerance = e + (abs(a) + abs(b)) * points[i, 2]
+        if tolerance > ILL * e and abs(a * points[i, 0] + b * points[i, 1] + c) <= tolerance:
+            return True
+    return False
+
+
 @inlined
 def _load(points, facets, span, m, polygons, waiting, table):
     """A parent as the first polygon of the stack, its edges to the table behind its m lines."""
@@ -115,7 +127,10 @@ def _crossing(points, slot, i, k, table, line):
     radius = 2.0 * (g2 * e1 + g1 * e2) / max(abs(det) - 1e-15 * g1 * g2, 1e-300)
     length = abs(qx - px) + abs(qy - py) + max(points[slot, i, 2], points[slot, k, 2])
     if radius <= length:
-        return (b1 * c2 - b2 * c1) / det, (c1 * a2 - c2 * a1) / det, radius
+        x, y = (b1 * c2 - b2 * c1) / det, (c1 * a2 - c2 * a1) / det
+        # once more for what is left: nearly parallel lines would else meet in a point off both
+        left1, left2 = a1 * x + b1 * y + c1, a2 * x + b2 * y + c2
+        return x - (left1 * b2 - left2 * b1) / det, y - (a1 * left2 - a2 * left1) / det, radius
     # nearly parallel, or an edge as short as the error: anywhere between its ends is as good
     hp = a2 * px + b2 * py + c2
     hq = a2 * qx + b2 * qy + c2
@@ -156,15 +171,16 @@ def _cut(points, waiting, depth, signs, table, line):
 def _descend(polygons, waiting, depth, signs, table, states, cutting):
     """Carry the polygon on top of the stack through the lines that are left; parts above wait, where both are kept.
 
-    Returns (depth, whether anything is left of it, whether a sign was undecided).
+    Returns (depth, whether anything is left of it, whether a sign was undecided, whether that was at an ill-determined vertex).
     """
-    position, alive, unsure = waiting[depth, 1], True, False
+    position, alive, unsure, lost = waiting[depth, 1], True, False, False
     while position < cutting and alive:
         line = states[CUTTER, position]
         position += 1
         n = waiting[depth, 2]
         below, above = _sides(polygons, waiting[depth, 0], n, table, line, signs)
-        unsure |= below + above < n
+        if below + above < n:
+            unsure, lost = True, lost or _ill(polygons[waiting[depth, 0]], n, table, line)
         states[SIDE, line] = 1 if above else 0
         if below and above:
             _cut(polygons, waiting, depth, signs, table, line)
@@ -177,7 +193,7 @@ def _descend(polygons, waiting, depth, signs, table, states, cutting):
                 keep_above(waiting, depth)
         else:
             alive = not drops(states[KEEP, line], below > 0, above > 0)
-    return depth, alive, unsure
+    return depth, alive, unsure, lost
 
 
 @inlined
@@ -198,7 +214,8 @@ def subdivide_polygons(cells, lines, certified):
             the rows of the facets (F, 4), (a, b, c, error), and their labels (F,). Vertices are in order around a polygon; facet i
             is the edge from vertex i to the next one.
         lines: `theodolite.maths.cutters.Cutters`.
-        certified: send a polygon back as undecided rather than take an undecided sign for zero.
+        certified: send a polygon back as undecided rather than take an undecided sign for zero; otherwise only at an ill-determined
+            vertex.
 
     Returns:
         The parts, likewise; their parents; their bits (parts, m); undecided (R,).
@@ -221,13 +238,16 @@ def subdivide_polygons(cells, lines, certified):
         _screen(old, starts[r], starts[r + 1], table, screen)
         cutting, dropped, unsure = _choose(screen, states)
         undecided[r] = certified and unsure
+        if unsure and not certified:
+            for j in range(m):
+                undecided[r] |= _ill(old[starts[r] : starts[r + 1]], starts[r + 1] - starts[r], table, j)
         if dropped or undecided[r]:
             continue
         _load(old, old_facets, (starts[r], starts[r + 1]), m, polygons, waiting, table)
         depth, first = np.int64(0), made
         while depth >= 0:
-            depth, alive, unsure = _descend(polygons, waiting, depth, signs, table, states, cutting)
-            if certified and unsure:
+            depth, alive, unsure, lost = _descend(polygons, waiting, depth, signs, table, states, cutting)
+            if lost or (certified and unsure):
                 undecided[r], made = True, first
                 break
             if alive:

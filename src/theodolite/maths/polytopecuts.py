@@ -15,9 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from theodolite.maths.compiled import inner
+from theodolite.maths.cutters import ILL
 
 __all__ = ["FINE", "MORE_ROOM", "MORE_WORDS", "Polytopes", "assemble", "crossings", "facets_through", "signs"]
 
+
+#: Largest error of a vertex, relative to the edge on which it lies.
+FAR = 1e-3
 
 #: What a cut reports when the slots are too small.
 FINE, MORE_WORDS, MORE_ROOM = 0, 1, 2
@@ -70,12 +74,12 @@ def _set(masks, v, f):
 
 @inner
 def signs(points, slot, n, table, line, values):
-    """Signs at the vertices (0: undecided); returns (any negative, any positive, any undecided)."""
+    """Signs at the vertices (0: undecided); returns (any negative, any positive, any undecided, any at an ill-determined vertex)."""
     d = points.shape[2] - 1
     g = 0.0
     for k in range(d):
         g += abs(table[k, line])
-    negative, positive, unsure = False, False, False
+    negative, positive, unsure, lost = False, False, False, False
     for i in range(n):
         h = table[d, line]
         for k in range(d):
@@ -90,7 +94,8 @@ def signs(points, slot, n, table, line, values):
         else:
             values[i] = 0
             unsure = True
-    return negative, positive, unsure
+            lost |= tolerance > ILL * table[d + 1, line]
+    return negative, positive, unsure, lost
 
 
 @inner
@@ -201,7 +206,7 @@ def _adjacent(masks, n, i, j, least):
 def crossings(cells, depth, table, line, values, work):
     """Put the new vertices of a cut behind the polytope's own, with sign 0.
 
-    Returns (how many there are then, −1: no room; whether the error of one is larger than the edge on which it lies).
+    Returns (how many there are then, −1: no room; whether the error of one is not small beside the edge on which it lies).
     """
     slot, n, nf = cells.waiting[depth, 0], cells.waiting[depth, 2], cells.waiting[depth, 3]
     points, masks, facets = cells.points[slot], cells.masks[slot], cells.facets[slot, :nf]
@@ -220,13 +225,14 @@ def crossings(cells, depth, table, line, values, work):
             for w in range(masks.shape[1]):
                 masks[made, w] = masks[i, w] & masks[j, w]
             length, radius = _length(points, i, j), _solve(masks, made, facets, table, line, work)
+            lost |= radius > FAR * length
             if radius <= length:
                 for r in range(d):
                     points[made, int(work[r, 2 * d + 1])] = -work[r, d]
                 points[made, d] = radius
             else:
                 _between(points, i, j, made, table, line)
-                points[made, d], lost = length, True
+                points[made, d] = length
             made += 1
     return made, lost
 

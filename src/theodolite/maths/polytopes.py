@@ -1,8 +1,8 @@
 """Cutting many convex polytopes of dimension 3 and more, each by its own hyperplanes, depth first in compiled code.
 
 A sign is *decided* when a value exceeds the errors of function and vertex together. Undecided signs count as zero, or, where
-certificates are wanted, send the whole parent back. Where they count as zero and that does not fit together (a new vertex is less
-certain than the edge on which it lies, or lies on fewer than d facets), the parent is sent back too.
+certificates are wanted, send the whole parent back. Where they would count as zero and that need not fit together (a vertex is ill
+determined, its error is not small beside the edge on which it lies, or it lies on fewer than d facets), the parent is sent back too.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -77,18 +77,19 @@ def _load(cells, r, m, polytopes, table):
 
 @inner
 def _choose(polytopes, table, states, values):
-    """Which lines cut the first polytope of the stack; returns (how many, dropped, unsure)."""
+    """Which lines cut the first polytope of the stack; returns (how many, dropped, unsure, lost)."""
     slot, n = polytopes.waiting[0, 0], polytopes.waiting[0, 2]
-    cutting, dropped, unsure = 0, False, False
+    cutting, dropped, unsure, lost = 0, False, False, False
     for j in range(states.shape[1]):
-        below, above, zero = signs(polytopes.points, slot, n, table, j, values)
+        below, above, zero, far = signs(polytopes.points, slot, n, table, j, values)
         unsure |= zero
+        lost |= far
         states[SIDE, j] = above
         dropped |= drops(states[KEEP, j], below, above)
         if below and above:
             states[CUTTER, cutting] = j
             cutting += 1
-    return cutting, dropped, unsure
+    return cutting, dropped, unsure, lost
 
 
 @inner
@@ -103,8 +104,9 @@ def _descend(polytopes, depth, table, states, cutting, scratch):
     while position < cutting and alive:
         line = states[CUTTER, position]
         position += 1
-        below, above, zero = signs(polytopes.points, waiting[depth, 0], waiting[depth, 2], table, line, values)
+        below, above, zero, ill = signs(polytopes.points, waiting[depth, 0], waiting[depth, 2], table, line, values)
         unsure |= zero
+        lost |= ill
         states[SIDE, line] = above
         if below and above:
             (total, far), both = crossings(polytopes, depth, table, line, values, work), states[KEEP, line] == 0
@@ -171,8 +173,8 @@ def subdivide_polytopes(cells, lines, certified):
     while r < count:
         gather(lines.rows, lines.owners[r], lines.first, m, table)
         _load(cells, r, m, polytopes, table)
-        cutting, dropped, unsure = _choose(polytopes, table, states, scratch[0])
-        undecided[r] = certified and unsure
+        cutting, dropped, unsure, lost = _choose(polytopes, table, states, scratch[0])
+        undecided[r] = unsure if certified else lost
         depth, first, status = -1 if dropped or undecided[r] else 0, made, FINE
         while depth >= 0:
             depth, alive, unsure, lost, status = _descend(polytopes, depth, table, states, cutting, scratch)

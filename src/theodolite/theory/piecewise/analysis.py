@@ -111,7 +111,7 @@ def check_volumes(volumes: Array, domain: Domain) -> None:
     if domain.dim < 3:
         return
     total, volume = float(volumes.sum()), domain.volume
-    if abs(total - volume) > 1e-9 * volume:
+    if abs(total - volume) > 1e-11 * volume:
         raise NumericalError(
             "degenerate arrangement: boundaries nearly meet, and float64 does not tell how (the volumes add up to "
             f'{total:.10g} on a domain of volume {volume:.10g}); enumerate with certify="filtered"'
