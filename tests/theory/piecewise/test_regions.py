@@ -294,3 +294,35 @@ def test_moments_of_polygons():
             u = t - centre
             moment += a / 12 * (u.T @ u + np.outer(u.sum(axis=0), u.sum(axis=0)))
         assert np.allclose(second[r], moment, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("domain", ["box", "polygon"])
+@pytest.mark.parametrize("aspect", [1e3, 1e6, 1e10])
+def test_other_units_of_the_inputs_change_nothing(nets, aspect, domain, tmp_path):
+    """The network on an elongated domain is that on a square one, in other coordinates."""
+    units = np.array([1 / aspect, aspect])
+    corners = np.array([[-1.0, -0.9], [0.9, -1.0], [1.0, 0.8], [-0.7, 1.0]])
+    make = (lambda f: td.box(-f, f)) if domain == "box" else (lambda f: td.polygon(corners * f))
+    model = nets["he"]((2, 9, 7, 1), 3)
+    stretched = nets["he"]((2, 9, 7, 1), 3)
+    with torch.no_grad():
+        stretched[0].weight /= torch.from_numpy(units)
+    expected, found = td.piecewise.regions(model, make(np.ones(2))), td.piecewise.regions(stretched, make(units))
+    order = expected.index.lookup(found.patterns, found.charts)
+    assert (np.sort(order) == np.arange(expected.count)).all()
+    assert np.allclose(found.volumes, expected.volumes[order], rtol=0, atol=1e-12)
+    assert np.allclose(found.affine[0][:, 0] * units, expected.affine[0][order, 0], rtol=0, atol=1e-12)
+    for i, vertices in enumerate(found.vertices):
+        normals, constants = found.halfspaces(i)
+        assert (vertices @ normals.T + constants <= 1e-12 * (np.abs(vertices) @ np.abs(normals).T + np.abs(constants))).all()
+    pairs = {tuple(sorted(order[pair])) for pair in found.neighbours}
+    assert pairs == {tuple(pair) for pair in expected.neighbours}
+    assert (found.locate(found.centroids) == np.arange(found.count)).all()
+    assert found.locate(2 * units) == -1
+    level = float(expected.mean())
+    assert len(found.level_set(level)) == len(expected.level_set(level))
+    stored = td.piecewise.regions(stretched, make(units), out=tmp_path)
+    assert stored.integral() == pytest.approx(expected.integral(), rel=1e-12)
+    exact = td.piecewise.regions(stretched, make(units), certify="exact")
+    assert exact.count == found.count
+    assert exact.exact_volume() == td.piecewise.regions(stretched, make(units), certify="filtered").exact_volume()

@@ -68,19 +68,18 @@ def containing(regions: Regions, points: Array) -> Array:
     left = np.flatnonzero(found < 0)
     if not len(left):
         return found
-    facing = regions._oriented
+    facing, size = regions._oriented * np.append(regions._extent, 1.0), regions._extent
     rows = facing / np.maximum(np.linalg.norm(facing[:, :-1], axis=1), 1e-300)[:, None]
-    slack = 1e-11 * regions._diameter
     for k in map(int, left):
-        beyond = np.maximum.reduceat(rows[:, :-1] @ points[k] + rows[:, -1], regions.cells.facet_starts[:-1])
+        beyond = np.maximum.reduceat(rows[:, :-1] @ (points[k] / size) + rows[:, -1], regions.cells.facet_starts[:-1])
         beyond[regions.charts != charts[k]] = np.inf
-        close = np.flatnonzero(beyond <= slack)
+        close = np.flatnonzero(beyond <= 1e-11)
         if len(close):
             found[k] = close[0]
     return found
 
 
-def facet_neighbours(cells: Cells, index: PatternIndex, resolution: float) -> Array:
+def facet_neighbours(cells: Cells, index: PatternIndex, resolution: Array) -> Array:
     """Pairs (i, j), i < j, of cells that share a facet, (P, 2).
 
     Across a facet its switch flips, generically nothing else: the neighbour is looked up by pattern. What is left (several
@@ -116,13 +115,12 @@ def _toggled_pair(index: PatternIndex, regions: Array, first: Array, second: Arr
     return np.where(on, once - index.keys[second], once + index.keys[second])
 
 
-def _by_centre(cells: Cells, owner: Array, facets: Array, resolution: float) -> Array:
+def _by_centre(cells: Cells, owner: Array, facets: Array, resolution: Array) -> Array:
     """Pairs of facets of different cells with one centre."""
     from scipy.spatial import cKDTree
 
-    centres = _facet_centres(cells, facets)
-    tree = cKDTree(centres)
-    close = tree.query_pairs(resolution, output_type="ndarray")
+    tree = cKDTree(_facet_centres(cells, facets) / resolution)
+    close = tree.query_pairs(1.0, output_type="ndarray")
     pairs = owner[facets][close]
     return pairs.reshape(-1, 2)
 

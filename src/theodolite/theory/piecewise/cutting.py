@@ -15,6 +15,7 @@ from theodolite.theory.piecewise.domains import Domain
 from theodolite.theory.piecewise.enumeration import DegenerateError, Found, Frame, Task, advance, enumerate_cells
 from theodolite.theory.piecewise.program import Array, Program
 from theodolite.theory.piecewise.regions import Regions
+from theodolite.theory.piecewise.scaling import in_domain, task_of
 
 __all__ = ["carried_out", "cut_regions", "as_regions", "finish", "tiles"]
 
@@ -29,7 +30,7 @@ R = TypeVar("R")
 
 def cut_regions(program: Program, domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
     """All regions, in memory; at most ``limit`` of them. What floats do not tell is done anew with exact arithmetic at hand."""
-    tasks = [Task(program, chart, certify) for chart in domain.charts]
+    tasks = [task_of(program, chart, certify) for chart in domain.charts]
     try:
         return _cut_regions(tasks, domain, certify, limit, executor)
     except DegenerateError:
@@ -41,7 +42,9 @@ def _cut_regions(tasks: list[Task], domain: Domain, certify: str, limit: int | N
     if executor is None and limit is None and len(tasks) == 1:
         begun = tasks[0].begun
         if isinstance(begun, Found):  # small jobs: nothing to join, to show or to stop
-            return as_regions(program, domain, certify, begun, np.zeros(len(begun.bits), dtype=np.int64), True)
+            return as_regions(
+                program, domain, certify, in_domain(tasks[0], begun), np.zeros(len(begun.bits), dtype=np.int64), True
+            )
     batches: list[Found] = []
     charts: list[Array] = []
     total, complete = 0, True
@@ -73,7 +76,7 @@ def _batches(tasks: list[Task], executor: Executor | None) -> Iterator[tuple[int
     for k, task in enumerate(tasks):
         if executor is None:
             for found in enumerate_cells(task):
-                yield k, found
+                yield k, in_domain(task, found)
         else:
             for found in carried_out(finish, ((task.plain(), tile) for tile in tiles(task)), executor):
                 yield k, found
@@ -105,8 +108,8 @@ def _shares(frame: Found | Frame) -> Iterator[Found | Frame]:
 
 
 def finish(task: Task, tile: Found | Frame) -> Found:
-    """All cells of a tile."""
-    return tile if isinstance(tile, Found) else Found.join(list(enumerate_cells(task, tile)))
+    """All cells of a tile, in the domain's coordinates."""
+    return in_domain(task, tile if isinstance(tile, Found) else Found.join(list(enumerate_cells(task, tile))))
 
 
 def carried_out(function: Callable[..., R], jobs: Iterable[tuple[Any, ...]], executor: Executor | None) -> Iterator[R]:

@@ -87,9 +87,10 @@ class Chart:
         return self.cell[0][:, :-1]
 
     def contains(self, points: Array, slack: float = 0.0) -> Array:
-        """Which of ``points`` (N, d) lie in the closed piece, (N,)."""
-        values = points @ self.halfspaces[:, :-1].T + self.halfspaces[:, -1]
-        return np.asarray((values >= -slack).all(axis=1))
+        """Which of ``points`` (N, d) lie in the closed piece, (N,), up to ``slack`` of its size."""
+        normals, constants = self.halfspaces[:, :-1], self.halfspaces[:, -1]
+        sizes = np.abs(normals) @ np.ptp(self.vertices, axis=0)
+        return np.asarray((points @ normals.T + constants >= -slack * sizes).all(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +147,7 @@ class Domain:
         return [which == k for k in range(len(self.charts))]
 
     def contains(self, points: Array, slack: float = 0.0) -> Array:
-        """Which of ``points`` (N, d) lie in the closed domain."""
+        """Which of ``points`` (N, d) lie in the closed domain, up to ``slack`` of its size."""
         inside = np.zeros(len(points), dtype=bool)
         for chart in self.charts:
             inside |= chart.contains(points, slack)

@@ -59,11 +59,13 @@ class Task:
         chart: where.
         certify: ``none`` (undecided signs count as zero), ``likely`` (undecided parents are cut exactly), ``filtered`` (likewise, with
             errors in the worst case) or ``exact``.
+        factors: where the chart's coordinates are not the domain's, t = factors · s, see `theodolite.theory.piecewise.scaling`.
     """
 
     program: Program
     chart: Chart
     certify: str = "none"
+    factors: Array | None = None
 
     @cached_property
     def errors(self) -> dict[int, Array]:
@@ -98,7 +100,7 @@ class Task:
 
     def plain(self) -> Task:
         """The same without what has been worked out here, for sending it elsewhere."""
-        return Task(self.program, self.chart, self.certify)
+        return replace(self)
 
     @cached_property
     def begun(self) -> Frame | Found:

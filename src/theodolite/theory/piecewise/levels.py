@@ -146,7 +146,7 @@ def _distinct(pieces: Array, regions: Regions) -> Array:
     """Each piece once: neighbouring regions find the pieces on their common boundary twice."""
     if not len(pieces):
         return pieces.reshape(0, 1) if regions.dim == 1 else pieces.reshape(0, 2, 2)
-    step = 1e-10 * max(regions._diameter, 1e-300)
+    step = 1e-10 * regions._extent
     keys = np.round((pieces - regions.cells.points[:, :-1].min(axis=0)) / step).astype(np.int64)
     if regions.dim == 1:
         flat = keys.reshape(len(keys), -1)

@@ -219,11 +219,14 @@ class Regions:
             rows = np.concatenate([np.asarray(k, dtype=int) + s for k, s in zip(kept, cells.facet_starts, strict=False)])
             starts = np.concatenate([[0], np.cumsum([len(k) for k in kept])])
             cells = Cells(cells.points, cells.starts, cells.facets[rows], cells.labels[rows], starts, cells.masks)
-        return facet_neighbours(cells, self.index, 1e-9 * self._diameter)
+        return facet_neighbours(cells, self.index, 1e-9 * self._extent)
 
     @cached_property
-    def _diameter(self) -> float:
-        return float(np.ptp(self.cells.points[:, :-1], axis=0).max()) if len(self.cells.points) else 1.0
+    def _extent(self) -> Array:
+        """Sizes of the domain along the coordinates, (d,)."""
+        if self.domain is None:
+            return np.ones(self.dim)
+        return np.asarray(np.ptp(np.concatenate([chart.vertices for chart in self.domain.charts]), axis=0))
 
     def locate(self, x: Any) -> Any:
         """The region of points of the domain: an index, or an array of them; −1 outside the domain (or of what was found).
@@ -236,7 +239,7 @@ class Regions:
         """
         points, single = self._points(x)
         found = np.full(len(points), -1)
-        inside = np.ones(len(points), dtype=bool) if self.domain is None else self.domain.contains(points, 1e-12 * self._diameter)
+        inside = np.ones(len(points), dtype=bool) if self.domain is None else self.domain.contains(points, 1e-12)
         if inside.any() and self.count:
             found[inside] = containing(self, points[inside])
         return int(found[0]) if single else found

@@ -26,6 +26,7 @@ from theodolite.theory.piecewise.domains import Domain
 from theodolite.theory.piecewise.enumeration import Found, Frame, Task
 from theodolite.theory.piecewise.program import Array, Program
 from theodolite.theory.piecewise.regions import Regions
+from theodolite.theory.piecewise.scaling import task_of
 from theodolite.theory.piecewise.storage import CELLS, fingerprint, pack_problem, unpack_problem
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def store_regions(program: Program, domain: Domain, certify: str, executor: Exec
     jobs: list[tuple[Task, Found | Frame]] = []
     charts: list[int] = []
     for k, chart in enumerate(domain.charts):
-        task = Task(program, chart, certify).settled()
+        task = task_of(program, chart, certify).settled()
         parts = tiles(task)
         jobs += [(task.plain(), part) for part in parts]
         charts += [k] * len(parts)
