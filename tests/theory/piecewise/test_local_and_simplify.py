@@ -109,3 +109,27 @@ def test_modules_that_are_not_what_they_seem():
     assert td.piecewise.regions(model, td.box(-1, 1, dim=2)).count == 1
     with pytest.raises(td.UnsupportedError, match="must be real"):
         td.piecewise.regions(nn.Sequential(nn.Linear(2, 2, dtype=torch.complex128), nn.ReLU()), td.box(-1, 1, dim=2))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Conv1d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 1)],
+        [nn.Conv1d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(12, 1)],
+        [nn.MaxPool1d(2, dilation=2), nn.ReLU(), nn.Flatten()],
+        [nn.Linear(6, 4), nn.BatchNorm1d(4), nn.ReLU()],
+    ],
+)
+def test_one_channel_or_a_batch_of_one(layers):
+    """An input of shape (1, 6) is what the model takes it for."""
+    model, x = nn.Sequential(*layers).double().eval(), np.random.default_rng(0).normal(size=(1, 6))
+    given = torch.from_numpy(x)
+    expected = model(given if isinstance(layers[0], nn.Linear) else given[None]).detach().numpy().ravel()
+    weight, bias = td.piecewise.local_region(model, x).affine
+    assert np.allclose(weight @ x.ravel() + bias, expected, rtol=0, atol=1e-13)
+
+
+def test_images_without_their_channel_are_refused():
+    model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU())
+    with pytest.raises(td.ArgumentError, match=r"shape that the model takes, got \(3, 3\)"):
+        td.piecewise.local_region(model, np.ones((3, 3)))

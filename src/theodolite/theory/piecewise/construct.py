@@ -103,7 +103,7 @@ def to_shallow(
         raise UnsupportedError("mode='finite' needs a bounded domain, on which the margin M bounds the network; use mode='exact'")
     certificate = None
     if certify != "none":
-        found._need_vertices("a certificate")
+        found._need_vertices("certificates")
         certificate = certify_regions(found)
     return Shallow(FacetTable.of(found, oriented=mode != "finite"), mode, certificate)
 
@@ -243,7 +243,8 @@ def simplify(model: nn.Module, domain: Domain | None) -> Simplified:
     layers = list(model) if type(model) is nn.Sequential else []
     linear = [k for k, m in enumerate(layers) if isinstance(m, nn.Linear)]
     if not linear:
-        raise UnsupportedError(f"simplify takes an nn.Sequential of Linear layers and activations, got {type(model).__name__}")
+        got = f"{type(model).__name__} without Linear layers" if layers else type(model).__name__
+        raise UnsupportedError(f"simplify takes an nn.Sequential of Linear layers and activations, got {got}")
     for k, module in enumerate(layers):
         if type(module) is not nn.Linear and type(module) not in _ELEMENTWISE:
             raise UnsupportedError(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
-from theodolite.core.errors import ArgumentError
+from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.theory.piecewise.arguments import integer, numbers
 from theodolite.theory.piecewise.domains import identity_map
 from theodolite.theory.piecewise.lowering import lower
@@ -190,10 +190,7 @@ def local_region(model: nn.Module, x: Any) -> LocalRegion:
         ([True, False], [3.0, 1.0], (1.0, 1))
     """
     given = numbers(x, "x", at_least=1)
-    point, shape = given.reshape(-1), given.shape
-    if len(shape) == 2 and shape[0] == 1:
-        shape = shape[1:]
-    program = lower(model, shape)
+    point, program = given.reshape(-1), _program_at(model, given.shape)
     pattern = program.patterns(point[None])[0]
     size = len(point)
     start = identity_map(size)
@@ -215,6 +212,19 @@ def local_region(model: nn.Module, x: Any) -> LocalRegion:
     halfspaces = (table[cuts, :-1], table[cuts, -1])
     affine = (output[0, :-1].T.copy(), output[0, -1].copy())
     return LocalRegion(program, point, pattern, affine, halfspaces, column[cuts], partner[cuts])
+
+
+def _program_at(model: nn.Module, shape: tuple[int, ...]) -> Program:
+    """The program for an input of this shape; (1, n) is a vector in a batch of its own, or else one channel of length n."""
+    if len(shape) != 2 or shape[0] != 1:
+        return lower(model, shape)
+    try:
+        return lower(model, shape[1:])
+    except (ArgumentError, UnsupportedError) as error:
+        try:
+            return lower(model, shape)
+        except (ArgumentError, UnsupportedError):
+            raise error from None
 
 
 def _winners_beyond(step: Maximum, rows: Array, bits: Array, vanish: Callable[[Array], Array], direction: Array) -> Array:

@@ -17,7 +17,7 @@ from torch.nn.modules import module as _modules
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.core.errors import ArgumentError, TheodoliteError, UnsupportedError
 from theodolite.lens.frozen import frozen
 from theodolite.lens.graph import Graph, Ref, trace
 from theodolite.theory.piecewise.builder import Builder, as_array, selection
@@ -167,22 +167,38 @@ def _from_graph(model: nn.Module, input_shape: tuple[int, ...]) -> Program:
             )
     with frozen(model):
         graph, shape = _traced(model, input_shape)
-        if len(graph.outputs) != 1:
-            raise UnsupportedError(f"the model must return one tensor that depends on its input, got {len(graph.outputs)}")
-        builder = Builder(graph)
-        builder.values[Ref(graph.inputs[0])] = 0
-        builder.shapes[0] = shape
-        for node in graph:
-            if node.kind != "input":
-                builder.add(node)
-        last = builder.value(graph.outputs[0])
-        out_shape = builder.shapes[last][1:]
-        if last != len(builder.steps) or not builder.steps:
-            size = int(np.prod(builder.shapes[last], dtype=int))
-            builder.steps.append(Affine((last,), (None,), np.zeros(size), "output"))
-        program = Program(tuple(builder.steps), input_shape, out_shape)
-        _check_against(graph, program, shape, model)
+        try:
+            return _built(model, graph, shape, input_shape)
+        except TheodoliteError:
+            raise
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:  # an input taken for one with a batch dimension
+            raise ArgumentError(_not_this_shape(input_shape, error)) from error
+
+
+def _built(model: nn.Module, graph: Graph, shape: tuple[int, ...], input_shape: tuple[int, ...]) -> Program:
+    if len(graph.outputs) != 1:
+        raise UnsupportedError(f"the model must return one tensor that depends on its input, got {len(graph.outputs)}")
+    builder = Builder(graph)
+    builder.values[Ref(graph.inputs[0])] = 0
+    builder.shapes[0] = shape
+    for node in graph:
+        if node.kind != "input":
+            builder.add(node)
+    last = builder.value(graph.outputs[0])
+    out_shape = builder.shapes[last][1:]
+    if last != len(builder.steps) or not builder.steps:
+        size = int(np.prod(builder.shapes[last], dtype=int))
+        builder.steps.append(Affine((last,), (None,), np.zeros(size), "output"))
+    program = Program(tuple(builder.steps), input_shape, out_shape)
+    _check_against(graph, program, shape, model)
     return program
+
+
+def _not_this_shape(shape: tuple[int, ...], failure: Exception | None) -> str:
+    return (
+        f"inputs (of the domain, x or points) must have the shape that the model takes, got {shape}; for a box of such inputs "
+        f"give box(low, high) arrays of that shape ({failure})"
+    )
 
 
 def _traced(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[Graph, tuple[int, ...]]:
@@ -197,10 +213,7 @@ def _traced(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[Graph, tupl
             return trace(model, torch.zeros(shape, dtype=like.dtype, device=like.device), fuse=False), shape
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             failure = failure or error
-    raise ArgumentError(
-        f"inputs (of the domain, x or points) must have the shape that the model takes, got {input_shape}; for a box of such inputs "
-        f"give box(low, high) arrays of that shape ({failure})"
-    )
+    raise ArgumentError(_not_this_shape(input_shape, failure))
 
 
 def _check_against(graph: Graph, program: Program, shape: tuple[int, ...], model: nn.Module) -> None:

@@ -77,11 +77,12 @@ def regions(
 
     d = 1 by breakpoints, d = 2 by polygon cutting, 3 ≤ d ≤ 6 by cutting polytopes along their edges, all depth first in bounded
     memory; all of ℝᵈ, d ≤ 4 (certified: 6), likewise, in 2 d + 1 charts that reach to infinity; beyond, and with ``max_regions`` on
-    all of ℝᵈ, by linear programming over half-spaces (HiGHS).
+    all of ℝᵈ, by linear programming over half-spaces (HiGHS), which may miss regions thinner than 1e-9.
 
     Args:
         model: any module of Linear, convolution, BatchNorm (eval mode), ReLU, LeakyReLU, PReLU, abs, hardtanh, ReLU6, hard sigmoid,
             max and average pooling, reshapes, residual additions, concatenations and constant factors; the rest is refused by name.
+            It is taken in eval mode, whichever it is in, and left as it is.
         domain: from `box`, `segment`, `polyline`, `slice2d` or `polygon`; None for all of ℝᵈ (d is read off the Linear layers).
         certify: ``none``: float64; on a bounded domain a sign below its own error counts as zero, so that regions thinner than
             this may be missed: about 1e-12 of the domain, up to 1e-7 for deep networks or weights of very different sizes. Beyond
