@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations, product
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -288,9 +288,26 @@ def order_polygon(masks: Sequence[int]) -> tuple[list[int], list[int]]:
 
 
 def independent(rows: Sequence[Row], dim: int) -> list[int]:
-    """Indices of the first d linearly independent normals among ``rows``; none if there are fewer."""
-    choices = combinations(range(len(rows)), dim)
-    return next((list(choice) for choice in choices if meet([rows[k] for k in choice]) is not None), [])
+    """Indices of the first d linearly independent normals among ``rows``; none if there are fewer.
+
+    Example:
+        >>> independent([(1, 0, -1), (2, 0, 5), (3, 1, 0)], 2)
+        [0, 2]
+    """
+    basis: list[tuple[int, list[int]]] = []
+    chosen = []
+    for k, row in enumerate(rows):
+        left = [int(x) for x in row[:dim]]
+        for pivot, other in basis:
+            head, factor = other[pivot], left[pivot]
+            left = [head * x - factor * y for x, y in zip(left, other, strict=True)]
+        if any(left):
+            divisor = math.gcd(*left)
+            basis.append((next(i for i, x in enumerate(left) if x), [x // divisor for x in left]))
+            chosen.append(k)
+            if len(chosen) == dim:
+                return chosen
+    return []
 
 
 def subdivide(

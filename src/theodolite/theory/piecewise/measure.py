@@ -92,7 +92,7 @@ def regions(
         output: keep only this output of the network (flattened index).
         max_regions: stop cleanly after this many; the result then has ``complete == False``.
         executor: any `concurrent.futures.Executor` (threads, processes, Dask's) for large jobs; subtrees of the enumeration are its
-            tasks.
+            tasks. The regions are the same, their maps up to rounding.
         out: a folder or fsspec URL for a zarr store, for more regions than memory holds: the tasks write their subtrees there
             themselves. Calling again with the same network, domain and ``out`` computes only what is missing.
 

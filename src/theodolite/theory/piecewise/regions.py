@@ -165,7 +165,9 @@ class Regions:
             H (F, d) and c (F,).
         """
         if integer(i, "i", least=-self.count) >= self.count:
-            raise ArgumentError(f"i must be below the number of regions {self.count}, got {i}")
+            raise ArgumentError(
+                f"i must be from {-self.count} to {self.count - 1}, the number of regions being {self.count}, got {i}"
+            )
         i = int(i) % self.count
         rows = self._oriented[self.cells.facet_starts[i] : self.cells.facet_starts[i + 1]]
         if not self.has_vertices:

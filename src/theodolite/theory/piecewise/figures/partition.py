@@ -8,6 +8,7 @@ import numpy as np
 
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.draw.style import COLORS, INK, style
+from theodolite.theory.piecewise.arguments import integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,11 +44,18 @@ def draw_regions(
 
     Raises:
         UnsupportedError: other dimensions.
+        ArgumentError: an output that is not there, or a colour map that matplotlib does not know.
     """
     if regions.dim not in (1, 2):
         raise UnsupportedError(
             f"partitions are drawn for d = 1 and d = 2, got d = {regions.dim}; take a slice2d of the input space"
         )
+    from matplotlib import colormaps
+
+    if integer(output, "output", least=0) >= regions.maps.shape[2]:
+        raise ArgumentError(f"output must be below {regions.maps.shape[2]}, the number of outputs, got {output}")
+    if cmap is not None and cmap not in colormaps:
+        raise ArgumentError(f"cmap must be a colour map of matplotlib, e.g. 'viridis', got {cmap!r}")
     with style():
         if ax is None:
             from matplotlib.figure import Figure
