@@ -1,5 +1,7 @@
 """The compiled walk through a chain of ReLU layers against the enumeration that takes it step by step."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from theodolite.theory.piecewise import enumeration
 from theodolite.theory.piecewise.chainerrors import chain_errors
 from theodolite.theory.piecewise.enumeration import Found, Task, advance, enumerate_cells
 from theodolite.theory.piecewise.errors import error_bounds, likely_errors
+from theodolite.theory.piecewise.exactcells import ExactChart
 from theodolite.theory.piecewise.lowering import lower
 from theodolite.theory.piecewise.program import Program
 
@@ -161,3 +164,25 @@ def test_the_step_by_step_walk_takes_over_behind_any_layer(nets, monkeypatch, di
         behind.add("all" if isinstance(begun, Found) else "layer" if begun.sides is None else "ReLU")
         assert by_pattern(Found.join(list(enumerate_cells(task, begun)))).keys() == expected.keys()
     assert behind == {"all", "layer", "ReLU"}
+
+
+@pytest.mark.parametrize(("widths", "half"), [((2, 40, 40, 12), 1.0), ((2, 30, 30, 30, 30, 5), 20.0), ((1, 60, 60, 8), 3.0)])
+def test_errors_of_maps_are_within_what_is_said_of_them(nets, widths, half):
+    """Computed maps against exact ones: |computed − exact| ≤ likely error ≤ bound, and not by luck a thousand times less."""
+    domain = td.box(-half, half, dim=widths[0])
+    chart, worst = domain.charts[0], 0.0
+    for seed in range(3):
+        found = td.piecewise.regions(nets["he"](widths, seed), domain)
+        program, last = found.program, len(found.program.steps)
+        bounds = error_bounds(program, chart)
+        likely = likely_errors(program, chart, bounds)[0]
+        assert all((likely[i] <= bounds[i]).all() for i in bounds)
+        exact, size = ExactChart(program, chart), np.append(chart.reach, 1.0)
+        for i in np.random.default_rng(seed).integers(0, found.count, 25):
+            array, exponent = exact.maps(found.patterns[i].astype(np.uint8))[last]
+            true = np.array([[Fraction(int(x), 1 << exponent) for x in row] for row in array.T], dtype=object)
+            computed = np.array([[Fraction(float(x)) for x in row] for row in found.maps[i]], dtype=object)
+            error = size @ np.abs(computed - true).astype(float)
+            assert (error <= likely[last]).all()
+            worst = max(worst, float((error / likely[last]).max()))
+    assert worst > 1e-3
