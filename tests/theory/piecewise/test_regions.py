@@ -242,9 +242,14 @@ def test_plots(nets):
     import matplotlib as mpl
 
     mpl.use("Agg")
-    for widths in [(1, 8, 1), (2, 8, 8, 1), (2, 8, 8, 3)]:
-        ax = td.piecewise.regions(nets["int"](widths, 0), td.box(-1, 1, dim=widths[0])).plot()
-        assert ax.has_data()
+    for widths in [(2, 8, 8, 1), (2, 8, 8, 3)]:
+        found = td.piecewise.regions(nets["he"](widths, 1), td.box(-3, 3, dim=2))
+        cells, lines = found.plot().collections
+        assert len(cells.get_paths()) == found.count
+        assert len(lines.get_segments()) == len(found.decision_boundary()) > 0
+    found = td.piecewise.regions(nets["int"]((1, 8, 1), 0), td.box(-1, 1, dim=1))
+    corners = np.concatenate([np.column_stack(line.get_data()) for line in found.plot().lines])
+    assert np.isin(np.round(np.concatenate(found.vertices), 9), np.round(corners[:, 0], 9)).all()
 
 
 def test_locate_on_boundaries(nets):
