@@ -26,6 +26,7 @@ __all__ = [
     "empty_parts",
     "finished",
     "gather",
+    "hides",
     "keep_above",
     "keep_both",
     "record",
@@ -42,6 +43,13 @@ CUTTER, KEEP, SIDE = 0, 1, 2
 ILL = 1e4
 
 
+@inlined
+def hides(value, tolerance, error, slope, coarse):
+    """Whether an undecided sign must not count as zero: at an ill-determined vertex, or over too large a distance."""
+    # what vanishes in floats vanishes in truth, as a rule: boundaries through one point, of integers or without biases
+    return value != 0.0 and (tolerance > ILL * error or tolerance > coarse * slope)
+
+
 class Cutters(NamedTuple):
     """The hyperplanes that cut a batch of R cells: cell r by rows[owners[r], :, first + j], j < m.
 
@@ -53,6 +61,7 @@ class Cutters(NamedTuple):
         labels: (m,).
         keep: (m,): 0 keeps both sides; 1 keeps the side ≥ 0, and all where the function vanishes; 2 keeps the side ≥ 0, nothing
             where it vanishes.
+        coarse: the distance below which hyperplanes may be taken to meet, without certificates.
     """
 
     rows: Any
@@ -61,6 +70,7 @@ class Cutters(NamedTuple):
     errors: Any
     labels: Any
     keep: Any
+    coarse: float
 
 
 class Parts(NamedTuple):
@@ -178,7 +188,7 @@ def _trace(parts, made, cells, lines):
     """Rows and labels of the parts' facets, from their numbers."""
     numbers, spans = parts.facets, parts.spans
     old_facets, old_labels, old_starts = cells[2], cells[3], cells[4]
-    rows, owners, first, errors, line_labels, _ = lines
+    rows, owners, first, errors, line_labels = lines[:5]
     m, d = len(errors), rows.shape[1] - 1
     facets, labels = np.empty((spans[made, 1], d + 2)), np.empty(spans[made, 1], np.int64)
     for i in range(made):

@@ -1,7 +1,8 @@
 """Cutting many intervals, each at the zeros of its own affine functions, in compiled code.
 
 An end of an interval carries a bound on its error, a function a bound on the error of its values; a sign is *decided* when the
-value exceeds both together. Undecided signs count as zero, or, where certificates are wanted, send the whole parent back.
+value exceeds both together. Undecided signs count as zero, or, where certificates are wanted or the distance is too large, send the
+whole parent back.
 An end and a zero are a row (t, error radius, number of the function that vanishes there).
 """
 
@@ -44,18 +45,30 @@ def _put(rows, i, t, radius, number):
 
 
 @inner
-def _zeros(table, states, signs, ends, zeros):
+def _hidden(table, j, ends, coarse):
+    """Whether function j has an undecided sign at an end that must not count as zero."""
+    for i in range(2):
+        h, slope = table[0, j] * ends[i, 0] + table[1, j], abs(table[0, j])
+        tolerance = table[2, j] + slope * ends[i, 1]
+        if abs(h) <= tolerance and h != 0.0 and tolerance > coarse * slope:
+            return True
+    return False
+
+
+@inner
+def _zeros(table, states, signs, ends, zeros, coarse):
     """Zeros inside the interval ``ends``, ascending; functions that keep one side move an end instead.
 
-    Returns (how many, dropped, unsure).
+    Returns (how many, dropped, unsure, whether an undecided sign must not count as zero).
     """
-    found, dropped, unsure = np.int64(0), False, False
+    found, dropped, unsure, lost = np.int64(0), False, False, False
     left, right, both, keep, sides = signs[0], signs[1], signs[2], states[KEEP], states[SIDE]
     _screen(table, ends, signs, sides)
     for j in range(len(zeros)):
         if both[j] > 0 and keep[j] == 0:  # most of them
             continue
-        unsure |= both[j] == 0
+        if both[j] == 0:
+            unsure, lost = True, lost or _hidden(table, j, ends, coarse)
         if both[j] < 0:
             root, radius = -table[1, j] / table[0, j], 2.0 * table[2, j] / abs(table[0, j])
             if keep[j] == 0:  # insertion keeps the zeros in order
@@ -72,8 +85,10 @@ def _zeros(table, states, signs, ends, zeros):
         else:
             dropped |= drops(keep[j], left[j] < 0 or right[j] < 0, left[j] > 0 or right[j] > 0)
     for i in range(1, found):
-        unsure |= zeros[i, 0] - zeros[i - 1, 0] <= zeros[i, 1] + zeros[i - 1, 1]
-    return found, dropped, unsure
+        gap, radius = zeros[i, 0] - zeros[i - 1, 0], zeros[i, 1] + zeros[i - 1, 1]
+        unsure |= gap <= radius
+        lost |= 0 < gap <= radius and radius > coarse
+    return found, dropped, unsure, lost
 
 
 @inner
@@ -119,8 +134,8 @@ def subdivide_intervals(cells, lines, certified):
         gather(lines.rows, owners[r], lines.first, m, table)
         for i in range(2):
             _put(ends, i, old[2 * r + i, 0], old[2 * r + i, 1], m + i)
-        found, dropped, unsure = _zeros(table, states, signs, ends, zeros)
-        undecided[r] = certified and unsure
+        found, dropped, unsure, lost = _zeros(table, states, signs, ends, zeros, lines.coarse)
+        undecided[r] = unsure if certified else lost
         if dropped or undecided[r]:
             continue
         if made + found + 1 > len(bits):

@@ -19,13 +19,13 @@ import numpy as np
 from theodolite.maths.compiled import compiled, inlined, inner
 from theodolite.maths.cutters import (
     CUTTER,
-    ILL,
     KEEP,
     SIDE,
     drops,
     empty_parts,
     finished,
     gather,
+    hides,
     keep_above,
     keep_both,
     line_states,
@@ -73,12 +73,13 @@ def _choose(screen, states):
 
 
 @inner
-def _ill(points, n, table, line):
-    """Whether the sign at an ill-determined vertex, of n, is undecided."""
+def _hidden(points, n, table, line, coarse):
+    """Whether there is an undecided sign, at n vertices, that must not count as zero."""
     a, b, c, e = table[0, line], table[1, line], table[2, line], table[3, line]
+    g = abs(a) + abs(b)
     for i in range(n):
-        tolerance = e + (abs(a) + abs(b)) * points[i, 2]
-        if tolerance > ILL * e and abs(a * points[i, 0] + b * points[i, 1] + c) <= tolerance:
+        h, tolerance = a * points[i, 0] + b * points[i, 1] + c, e + g * points[i, 2]
+        if abs(h) <= tolerance and hides(h, tolerance, e, g, coarse):
             return True
     return False
 
@@ -168,10 +169,10 @@ def _cut(points, waiting, depth, signs, table, line):
 
 
 @inlined
-def _descend(polygons, waiting, depth, signs, table, states, cutting):
+def _descend(polygons, waiting, depth, signs, table, states, cutting, coarse):
     """Carry the polygon on top of the stack through the lines that are left; parts above wait, where both are kept.
 
-    Returns (depth, whether anything is left of it, whether a sign was undecided, whether that was at an ill-determined vertex).
+    Returns (depth, whether anything is left of it, whether a sign was undecided, whether one must not count as zero).
     """
     position, alive, unsure, lost = waiting[depth, 1], True, False, False
     while position < cutting and alive:
@@ -180,7 +181,7 @@ def _descend(polygons, waiting, depth, signs, table, states, cutting):
         n = waiting[depth, 2]
         below, above = _sides(polygons, waiting[depth, 0], n, table, line, signs)
         if below + above < n:
-            unsure, lost = True, lost or _ill(polygons[waiting[depth, 0]], n, table, line)
+            unsure, lost = True, lost or _hidden(polygons[waiting[depth, 0]], n, table, line, coarse)
         states[SIDE, line] = 1 if above else 0
         if below and above:
             _cut(polygons, waiting, depth, signs, table, line)
@@ -214,8 +215,8 @@ def subdivide_polygons(cells, lines, certified):
             the rows of the facets (F, 4), (a, b, c, error), and their labels (F,). Vertices are in order around a polygon; facet i
             is the edge from vertex i to the next one.
         lines: `theodolite.maths.cutters.Cutters`.
-        certified: send a polygon back as undecided rather than take an undecided sign for zero; otherwise only at an ill-determined
-            vertex.
+        certified: send a polygon back as undecided rather than take an undecided sign for zero; otherwise only where it must
+            not count as zero.
 
     Returns:
         The parts, likewise; their parents; their bits (parts, m); undecided (R,).
@@ -240,13 +241,13 @@ def subdivide_polygons(cells, lines, certified):
         undecided[r] = certified and unsure
         if unsure and not certified:
             for j in range(m):
-                undecided[r] |= _ill(old[starts[r] : starts[r + 1]], starts[r + 1] - starts[r], table, j)
+                undecided[r] |= _hidden(old[starts[r] : starts[r + 1]], starts[r + 1] - starts[r], table, j, lines.coarse)
         if dropped or undecided[r]:
             continue
         _load(old, old_facets, (starts[r], starts[r + 1]), m, polygons, waiting, table)
         depth, first = np.int64(0), made
         while depth >= 0:
-            depth, alive, unsure, lost = _descend(polygons, waiting, depth, signs, table, states, cutting)
+            depth, alive, unsure, lost = _descend(polygons, waiting, depth, signs, table, states, cutting, lines.coarse)
             if lost or (certified and unsure):
                 undecided[r], made = True, first
                 break

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from theodolite.maths.compiled import inner
-from theodolite.maths.cutters import ILL
+from theodolite.maths.cutters import hides
 
 __all__ = ["FINE", "MORE_ROOM", "MORE_WORDS", "Polytopes", "assemble", "crossings", "facets_through", "signs"]
 
@@ -73,8 +73,8 @@ def _set(masks, v, f):
 
 
 @inner
-def signs(points, slot, n, table, line, values):
-    """Signs at the vertices (0: undecided); returns (any negative, any positive, any undecided, any at an ill-determined vertex)."""
+def signs(points, slot, n, table, line, coarse, values):
+    """Signs at the vertices (0: undecided); returns (any negative, any positive, any undecided, any that must not count as zero)."""
     d = points.shape[2] - 1
     g = 0.0
     for k in range(d):
@@ -94,7 +94,7 @@ def signs(points, slot, n, table, line, values):
         else:
             values[i] = 0
             unsure = True
-            lost |= tolerance > ILL * table[d + 1, line]
+            lost |= hides(h, tolerance, table[d + 1, line], g, coarse)
     return negative, positive, unsure, lost
 
 

@@ -31,16 +31,16 @@ def chain_errors(layers, chart, points, coarse):
         coarse: where a bound in the worst case is larger, likely errors stand in its place.
 
     Returns:
-        (n,), what `error_bounds` finds, or else `likely_errors`; the largest relative to the magnitudes, 0 for bounds.
+        (n,), what `error_bounds` finds, or else `likely_errors`.
     """
     _, sizes, relus = layers
-    total, coarsest, start, room = np.int64(0), 0.0, chart[2], _room(sizes)
+    total, start, room = np.int64(0), chart[2], _room(sizes)
     for k in range(len(relus)):
         total += sizes[k + 1] if relus[k] else 0
     errors, samples = np.empty(total), _samples(points)
     if _worst(layers, start, samples, errors, room) > coarse:
-        coarsest = _likely(layers, start, samples, errors, room)
-    return errors, coarsest
+        _likely(layers, start, samples, errors, room)
+    return errors
 
 
 @inner
@@ -126,13 +126,13 @@ def _worst(layers, start, samples, errors, room):
 
 @inner
 def _likely(layers, start, samples, errors, room):
-    """`likely_errors` to ``errors``, where they are smaller than what stands there; returns the largest relative to a magnitude."""
+    """`likely_errors`, where they are smaller than what stands in ``errors``."""
     parameters, sizes, relus = layers
     count, d = len(samples) - 1, samples.shape[1] - 1
     maps = _repeated(start, count)
     magnitudes = _magnitudes(maps, samples, count)
     squares = (UNIT * magnitudes) ** 2
-    column, at, coarsest = np.int64(0), np.int64(0), 0.0
+    column, at = np.int64(0), np.int64(0)
     for k in range(len(relus)):
         n, m = sizes[k], sizes[k + 1]
         terms, bias = _product(magnitudes, parameters, at, m, 1, room), at + m * n
@@ -143,27 +143,19 @@ def _likely(layers, start, samples, errors, room):
                 maps[s * (d + 1) + d, j] += parameters[bias + j]
         magnitudes, at = _magnitudes(maps, samples, count), bias + m
         if relus[k]:
-            coarsest = max(coarsest, _lower(errors, column, squares, magnitudes, d + 2))
+            _lower(errors, column, squares, magnitudes, d + 2)
             _rectify(maps, magnitudes, samples)
             column += m
-    return coarsest
 
 
 @inner
 def _lower(errors, column, squares, magnitudes, roundings):
-    """Errors to `SAFETY` standard errors at the worst sample, with the rounding of the evaluation, where these are smaller.
-
-    Returns the largest relative to the least magnitude at a sample.
-    """
-    coarsest = 0.0
+    """Errors to `SAFETY` standard errors at the worst sample, with the rounding of the evaluation, where these are smaller."""
     for j in range(squares.shape[1]):
-        likely, magnitude = 0.0, np.inf
+        largest = 0.0
         for s in range(len(squares)):
-            likely = max(likely, np.sqrt(squares[s, j]) + UNIT * roundings * magnitudes[s, j])
-            magnitude = min(magnitude, magnitudes[s, j] if magnitudes[s, j] > 0 else np.inf)
-        errors[column + j] = min(errors[column + j], SAFETY * likely)
-        coarsest = max(coarsest, errors[column + j] / magnitude)
-    return coarsest
+            largest = max(largest, np.sqrt(squares[s, j]) + UNIT * roundings * magnitudes[s, j])
+        errors[column + j] = min(errors[column + j], SAFETY * largest)
 
 
 @inner

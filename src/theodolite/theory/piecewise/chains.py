@@ -32,6 +32,18 @@ def _layer(parameters, n, maps, parents, sides):
 
 
 @inner
+def _extent(vertices):
+    """The largest side of the box around some points."""
+    largest = 0.0
+    for k in range(vertices.shape[1]):
+        low, high = vertices[0, k], vertices[0, k]
+        for i in range(len(vertices)):
+            low, high = min(low, vertices[i, k]), max(high, vertices[i, k])
+        largest = max(largest, high - low)
+    return largest
+
+
+@inner
 def _packed(bits, parents, sides):
     """Packed patterns of the parents' layers, and behind them the sides, on bytes of their own."""
     before, m = bits.shape[1], sides.shape[1]
@@ -66,8 +78,8 @@ def carry(shape, chart, layers, coarse, limits):
         chart: (vertices, is_box, start), as `theodolite.theory.piecewise.domains.Chart` has them.
         layers: as `theodolite.theory.piecewise.program.Program.relu_layers` has them.
         coarse: for `chain_errors`; infinite for certificates, which stop before a layer that leaves a sign undecided.
-        limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts; the largest error of a switch relative
-            to the magnitude of its function, beyond which nothing is done.
+        limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts; the distance, relative to the
+            domain, below which boundaries may be taken to meet.
 
     Returns:
         How many layers were done; whether they are all; the parts, (points, starts, facets, labels, facet_starts, masks); the maps
@@ -77,10 +89,10 @@ def carry(shape, chart, layers, coarse, limits):
     (vertices, is_box, start), (parameters, sizes, relus), (room, neurons, resolution) = chart, layers, limits
     hidden = len(relus) if relus[-1] else len(relus) - 1
     cells = first_cell(vertices, is_box)
-    errors, coarsest = chain_errors(layers, chart, cells[0], coarse)
+    errors = chain_errors(layers, chart, cells[0], coarse)
     maps, done, at, column = start, np.int64(0), np.int64(0), np.int64(0)
     parents, sides, bits = np.zeros(1, np.int64), np.ones((1, sizes[0]), np.uint8), np.empty((1, 0), np.uint8)
-    while done < hidden and coarsest <= resolution and (sizes[done + 1] <= neurons or not relus[done]):
+    while done < hidden and (sizes[done + 1] <= neurons or not relus[done]):
         n, m = sizes[done], sizes[done + 1]
         if len(parents) * maps.shape[1] * n > room and done:
             break
@@ -88,7 +100,7 @@ def carry(shape, chart, layers, coarse, limits):
         owners, above = np.arange(len(made)), np.ones((len(made), m), np.uint8)
         if relus[done]:
             labels, both = column + np.arange(m), np.zeros(m, np.int8)
-            lines = Cutters(made, owners, np.int64(0), errors[column : column + m], labels, both)
+            lines = Cutters(made, owners, np.int64(0), errors[column : column + m], labels, both, resolution * _extent(vertices))
             parts, owners, above, undecided = _subdivide(shape, cells, lines, coarse == np.inf)
             if undecided.any():
                 break

@@ -84,6 +84,13 @@ def _batches(tasks: list[Task], executor: Executor | None) -> Iterator[tuple[int
 
 def tiles(task: Task) -> list[Found | Frame]:
     """A job in independent parts, the same ones whenever it is cut: frames to be finished, and what is finished already."""
+    try:
+        return _tiles(task)
+    except DegenerateError:
+        return _tiles(replace(task, certify="likely"))
+
+
+def _tiles(task: Task) -> list[Found | Frame]:
     frames: list[Found | Frame] = [task.first()]
     while True:
         cells = sum(len(f.cells) for f in frames if isinstance(f, Frame))
@@ -109,7 +116,13 @@ def _shares(frame: Found | Frame) -> Iterator[Found | Frame]:
 
 def finish(task: Task, tile: Found | Frame) -> Found:
     """All cells of a tile, in the domain's coordinates."""
-    return in_domain(task, tile if isinstance(tile, Found) else Found.join(list(enumerate_cells(task, tile))))
+    if isinstance(tile, Found):
+        return in_domain(task, tile)
+    try:
+        found = list(enumerate_cells(task, tile))
+    except DegenerateError:
+        found = list(enumerate_cells(replace(task, certify="likely"), tile))
+    return in_domain(task, Found.join(found))
 
 
 def carried_out(function: Callable[..., R], jobs: Iterable[tuple[Any, ...]], executor: Executor | None) -> Iterator[R]:

@@ -34,7 +34,7 @@ BLOCK, BATCH = 128, 2048
 #: Most neurons of a layer that cut intervals in one go, whose zeros are put in order one by one.
 LINES = 1024
 
-#: Largest error of a switch, relative to the magnitude of its function, for which undecided signs may count as zero.
+#: Largest distance, relative to the domain, for which undecided signs may count as zero.
 RESOLUTION = 1e-7
 
 #: Above this, bounds on errors in the worst case blur the picture: they grow like the product of all |W|, the errors do not.
@@ -42,7 +42,7 @@ COARSE = 1e-12
 
 
 class DegenerateError(NumericalError):
-    """Without certificates: signs below the resolution are too many or do not fit together when they count as zero."""
+    """Without certificates: signs below the resolution might not fit together if they counted as zero."""
 
     @classmethod
     def found(cls) -> DegenerateError:
@@ -76,22 +76,17 @@ class Task:
             from theodolite.theory.piecewise.chainerrors import chain_errors
 
             start = chart.vertices, chart.is_box, chart.start
-            flat, coarsest = chain_errors(layers, start, chart.cell[0], np.inf if certain else COARSE)
-            found = {i: flat[low:high] for i, (low, high) in program.columns.items()}
-        else:
-            found, coarsest = error_bounds(program, chart), 0.0
-            if not certain and any(found[i].max(initial=0.0) > COARSE for i in program.nonlinear):
-                found, coarsest = likely_errors(program, chart, found)
-        if self.certify == "none" and coarsest > RESOLUTION:
-            raise DegenerateError.found()
-        return found
+            found = chain_errors(layers, start, chart.cell[0], np.inf if certain else COARSE)
+            return {i: found[low:high] for i, (low, high) in program.columns.items()}
+        bounds = error_bounds(program, chart)
+        if not certain and any(bounds[i].max(initial=0.0) > COARSE for i in program.nonlinear):
+            return likely_errors(program, chart, bounds)
+        return bounds
 
-    def settled(self) -> Task:
-        """The same, or with exact arithmetic for undecided signs where these might not fit together."""
-        try:
-            return replace(self, certify="likely") if self.certify == "none" and self.errors and self.chart.dim > 2 else self
-        except DegenerateError:
-            return replace(self, certify="likely")
+    @cached_property
+    def coarse(self) -> float:
+        """The distance in the chart below which boundaries may be taken to meet."""
+        return RESOLUTION * float(np.ptp(self.chart.vertices, axis=0).max())
 
     @cached_property
     def exact(self) -> ExactChart:
@@ -287,7 +282,7 @@ def _cut(task: Task, index: int, cells: Cells, source: Array, owners: Array, spa
         return _cut_maximum(task, index, cells, source[owners])
     labels = task.program.columns[index][0] + np.arange(low, stop)
     keep = np.zeros(stop - low, dtype=np.int8)
-    cutters = Cutters(step.rows(source), owners, low, task.errors[index][low:stop], labels, keep)
+    cutters = Cutters(step.rows(source), owners, low, task.errors[index][low:stop], labels, keep, task.coarse)
     return split_cells(cells, cutters, task.certify != "none")
 
 
@@ -344,7 +339,7 @@ def _cut_maximum(task: Task, index: int, cells: Cells, source: Array) -> Cut:
                 labels = columns[k] + PAIR * (columns[others] + 1)
                 errors = np.repeat(task.errors[index][i * width], len(others))
                 keep = np.where(k < others, 1, 2).astype(np.int8)
-                cut = split_cells(cells, Cutters(rows, origin, 0, errors, labels, keep), certified)
+                cut = split_cells(cells, Cutters(rows, origin, 0, errors, labels, keep, task.coarse), certified)
                 undecided[origin[cut.undecided]] = True
                 parts.append(cut.cells)
                 parents.append(cut.parents)

@@ -60,7 +60,7 @@ def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:
     return bounds
 
 
-def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> tuple[dict[int, Array], float]:
+def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> dict[int, Array]:
     """What `error_bounds` bounds, as it is found in practice: `SAFETY` standard errors, never more than ``bounds``.
 
     Worst cases multiply up through the absolute weights of all layers, by about √n per layer of width n, which no rounding error
@@ -68,8 +68,7 @@ def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> t
     fan-in n, with the maps v as they are at the chart's corners and centre; the errors of what is off there count nevertheless.
 
     Returns:
-        The errors, by step, with that of the output at ``len(program.steps)``; the largest of a switch relative to the least
-        magnitude of its function at these points.
+        The errors, by step, with that of the output at ``len(program.steps)``.
     """
     size = np.append(chart.reach, 1.0)
     corners = chart.corners if chart.dim <= MANY else chart.vertices  # of a box with too many, two
@@ -77,23 +76,17 @@ def likely_errors(program: Program, chart: Chart, bounds: dict[int, Array]) -> t
     bits = program.patterns(points @ chart.embedding.T + chart.origin).astype(np.uint8)
     start = np.repeat(chart.start, len(points), axis=0)
     errors = {0: (UNIT * size @ np.abs(start)) ** 2}  # (S, n), in squares
-    found, coarsest, last = {}, 0.0, len(program.steps)
+    found, last = {}, len(program.steps)
     for i, step, values in program.affine_values(start, bits):
         if isinstance(step, Affine):
             errors[i + 1] = _affine_squares(step, size, values, errors)
         else:
-            likely, magnitude, errors[i + 1] = _switch_errors(step, size, values[step.source], errors[step.source])
+            likely, errors[i + 1] = _switch_errors(step, size, values[step.source], errors[step.source])
             found[i] = np.minimum(SAFETY * likely.max(axis=0), bounds[i])
-            coarsest = max(coarsest, _coarseness(found[i], magnitude))
         if i + 1 == last:
             output = np.sqrt(errors[last]) + UNIT * (chart.dim + 2) * (size @ np.abs(values[last]))
             found[last] = np.minimum(SAFETY * output.max(axis=0), bounds[last])
-    return found, coarsest
-
-
-def _coarseness(errors: Array, magnitudes: Array) -> float:
-    """The largest of errors (n,) relative to the least magnitude at a point (S, n); what is nothing at all has no scale."""
-    return float(np.max(errors / np.where(magnitudes > 0, magnitudes, np.inf).min(axis=0), initial=0.0))
+    return found
 
 
 def _affine_squares(step: Affine, size: Array, values: dict[int, Array], errors: dict[int, Array]) -> Array:
@@ -110,15 +103,12 @@ def _affine_squares(step: Affine, size: Array, values: dict[int, Array], errors:
     return np.asarray(squares + (2 * step.fan_in + 1) * (UNIT * terms) ** 2)
 
 
-def _switch_errors(step: Switching | Maximum, size: Array, value: Array, squares: Array) -> tuple[Array, Array, Array]:
-    """Of the switches of a step: standard errors and magnitudes of their functions; squares of the errors behind it."""
-    magnitude = size @ np.abs(value)
-    here = np.sqrt(squares) + UNIT * (len(size) + 1) * magnitude
+def _switch_errors(step: Switching | Maximum, size: Array, value: Array, squares: Array) -> tuple[Array, Array]:
+    """Standard errors of a step's switches, (S, switches), and squares of the errors behind it."""
+    here = np.sqrt(squares) + UNIT * (len(size) + 1) * (size @ np.abs(value))
     if isinstance(step, Switching):
-        knots = np.abs(step.knots)
-        likely, scale = here[:, :, None] + UNIT * knots, magnitude[:, :, None] + knots
-        after = squares * np.abs(step.slopes).max(axis=1) ** 2
-        return likely.reshape(len(value), -1), scale.reshape(len(value), -1), after
+        likely = here[:, :, None] + UNIT * np.abs(step.knots)
+        return likely.reshape(len(value), -1), squares * np.abs(step.slopes).max(axis=1) ** 2
     group, width = step.groups, step.groups.shape[1]
-    largest, scale, after = (np.where(group >= 0, array[:, group], 0.0).max(axis=2) for array in (here, magnitude, squares))
-    return 2 * np.repeat(largest, width, axis=1), 2 * np.repeat(scale, width, axis=1), after
+    largest, after = (np.where(group >= 0, array[:, group], 0.0).max(axis=2) for array in (here, squares))
+    return 2 * np.repeat(largest, width, axis=1), after

@@ -153,7 +153,7 @@ class Regions:
         if self.domain is None:
             return 1e-11 * np.maximum(np.abs(self.maps).max(axis=(0, 1)), 1e-300)
         program, last = self.program, len(self.program.steps)
-        found = [likely_errors(program, chart, error_bounds(program, chart))[0][last] for chart in self.domain.charts]
+        found = [likely_errors(program, chart, error_bounds(program, chart))[last] for chart in self.domain.charts]
         return 2 * np.max(found, axis=0)
 
     def halfspaces(self, i: int) -> tuple[Array, Array]:

@@ -170,7 +170,7 @@ def store_regions(program: Program, domain: Domain, certify: str, executor: Exec
     jobs: list[tuple[Task, Found | Frame]] = []
     charts: list[int] = []
     for k, chart in enumerate(domain.charts):
-        task = task_of(program, chart, certify).settled()
+        task = task_of(program, chart, certify)
         parts = tiles(task)
         jobs += [(task.plain(), part) for part in parts]
         charts += [k] * len(parts)
