@@ -22,7 +22,8 @@ RATIO = 64.0
 
 def task_of(program: Program, chart: Chart, certify: str) -> Task:
     """A job on a chart, in coordinates s = t / factors of like sizes where the chart's own are not."""
-    sides = (chart.vertices[1] - chart.vertices[0] if chart.is_box else np.ptp(chart.vertices, axis=0)).tolist()
+    ends = chart.vertices.tolist() if chart.is_box else [chart.vertices.min(axis=0).tolist(), chart.vertices.max(axis=0).tolist()]
+    sides = [high - low for low, high in zip(*ends, strict=True)]
     if max(sides) <= RATIO * min(sides):
         return Task(program, chart, certify)
     factors = np.exp2(np.floor(np.log2(sides)))
