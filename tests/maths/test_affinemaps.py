@@ -76,6 +76,23 @@ def test_a_steep_neuron_that_is_off_leaves_nothing_behind(scale):
     assert corrected[off].max() <= 30 * multiplied[off].max()
 
 
+def test_neither_do_a_ladder_of_them_nor_those_of_other_outputs():
+    generator = np.random.default_rng(3)
+    maps, weight, bits = generator.normal(size=(1, 3, 64)), generator.normal(size=(2, 64)), np.ones((13, 64), np.uint8)
+    ladder = maps.copy()
+    ladder[:, :, :12] *= 8.0 ** np.arange(12, 0, -1)
+    for k in range(1, 13):
+        bits[k:, k - 1] = 0  # the heaviest goes first
+    corrected, multiplied = errors(ladder, np.zeros(13, np.int64), bits, weight)
+    assert corrected[-1] <= 30 * multiplied.max() / 8**12 + 1e-14
+    weight[:, [3, 7]] = np.diag([1e9, 1e9])
+    bits = np.ones((2, 64), np.uint8)
+    bits[1, 3] = 0
+    found = masked_affine(maps, np.zeros(2, np.int64), bits, weight.T.copy(), np.zeros(2))
+    expected = (maps[[0, 0]] * bits[:, None, :]) @ weight.T
+    assert np.abs(found[1, :, 0] - expected[1, :, 0]).max() < 1e-13
+
+
 def test_what_is_off_altogether_is_nothing():
     generator = np.random.default_rng(2)
     bits = np.eye(40, dtype=np.uint8)[np.repeat(np.arange(40), 2)]

@@ -3,8 +3,8 @@
 A cut leaves parts that stand one after the other as they lie: the patterns of consecutive parts of one parent differ in about two
 places, whatever the width. The layer's map of a part is therefore that of the part before, corrected by a multiple of one column of
 the weights for every switch that differs; only the first part of a parent takes a matrix product, and one more after every n/2
-corrections, so that a value has no more than 2 n + 1 roundings in all, and one where a switch goes off that outweighs what stays on,
-whose rounding would stay behind.
+corrections, so that a value has no more than 2 n + 1 roundings in all, and one where what has gone off outweighs what stays on, since
+its rounding would stay behind.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -48,8 +48,8 @@ BLOCK = 32
 FEW = 24
 
 
-#: How many times more a switch that goes off may weigh than those that stay on: what is taken away leaves its rounding behind.
-STEEP = 16.0
+#: How many times more what has gone off may weigh than what stays on: what is taken away leaves its rounding behind.
+STEEP = 32.0
 
 
 @inner
@@ -90,17 +90,27 @@ def _differences(bits, r, positions, found):
 
 
 @inlined
-def _leaves_rounding(maps, parents, largest, bits, r, changed):
-    """Whether a switch that goes off in row r, of those that change, weighs much more than any that stays on."""
-    gone, left = 0.0, False
+def _gone(maps, parent, largest, bits, r, changed):
+    """The heaviest column that goes off in row r, of those that change."""
+    heaviest = 0.0
     for j in changed:
         if not bits[r, j]:
-            gone = max(gone, _weight(maps, parents[r], largest, j))
-    for j in range(bits.shape[1]):  # one of the first will do, as a rule
-        left = bits[r, j] == 1 and gone <= STEEP * _weight(maps, parents[r], largest, j)
-        if left:
-            break
-    return gone > 0.0 and not left
+            heaviest = max(heaviest, _weight(maps, parent, largest, j))
+    return heaviest
+
+
+@inlined
+def _staying(maps, parent, largest, bits, r):
+    """What columns weigh that are on in row r, as a rule: the median of the first three, or the least of fewer."""
+    least, middle, found = np.inf, np.inf, 0
+    for j in range(bits.shape[1]):
+        if bits[r, j]:
+            weight = _weight(maps, parent, largest, j)
+            least, middle = min(least, weight), min(max(least, weight), middle)
+            found += 1
+            if found == 3:
+                return middle
+    return least if found else 0.0
 
 
 @inner
@@ -112,17 +122,17 @@ def _flips(maps, parents, bits, columns):
     """
     count, n = bits.shape
     starts, fresh, largest = np.zeros(count + 1, np.int64), np.ones(count, np.bool_), _largest(columns)
-    positions, since = np.empty(4 * count + n, np.int64), np.int64(0)
+    positions, since, gone = np.empty(4 * count + n, np.int64), np.int64(0), 0.0
     for r in range(1, count):
         found = starts[r]
         if found + n > len(positions):
             positions = np.concatenate((positions, np.empty_like(positions)))
         if parents[r] == parents[r - 1]:
             found = _differences(bits, r, positions, found)
+            gone = max(gone, _gone(maps, parents[r], largest, bits, r, positions[starts[r] : found]))
             fresh[r] = since + found - starts[r] > n // 2
-            if not fresh[r]:
-                fresh[r] = _leaves_rounding(maps, parents, largest, bits, r, positions[starts[r] : found])
-        since = np.int64(0) if fresh[r] else since + found - starts[r]
+            fresh[r] |= gone > 0.0 and gone > STEEP * _staying(maps, parents[r], largest, bits, r)
+        since, gone = (np.int64(0), 0.0) if fresh[r] else (since + found - starts[r], gone)
         starts[r + 1] = starts[r] if fresh[r] else found
     return positions, starts, fresh
 

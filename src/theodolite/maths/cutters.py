@@ -42,12 +42,17 @@ CUTTER, KEEP, SIDE = 0, 1, 2
 #: is ill determined (its hyperplanes are nearly parallel), and what seems to meet in it need not.
 ILL = 1e4
 
+#: Largest distance, relative to the domain, over which an undecided sign may count as zero.
+RESOLUTION = 1e-7
+
 
 @inlined
-def hides(value, tolerance, error, slope, coarse):
+def hides(value, tolerance, error, slope, extent):
     """Whether an undecided sign must not count as zero: at an ill-determined vertex, or over too large a distance."""
-    # what vanishes in floats vanishes in truth, as a rule: boundaries through one point, of integers or without biases
-    return value != 0.0 and (tolerance > ILL * error or tolerance > coarse * slope)
+    # what vanishes in floats vanishes in truth, as a rule: boundaries through one point, of integers or without biases; and a
+    # function that stays within its error on the whole domain has no boundary
+    far = tolerance > ILL * error or tolerance > RESOLUTION * extent * slope
+    return value != 0.0 and far and extent * slope > error
 
 
 class Cutters(NamedTuple):
@@ -61,7 +66,7 @@ class Cutters(NamedTuple):
         labels: (m,).
         keep: (m,): 0 keeps both sides; 1 keeps the side ≥ 0, and all where the function vanishes; 2 keeps the side ≥ 0, nothing
             where it vanishes.
-        coarse: the distance below which hyperplanes may be taken to meet, without certificates.
+        extent: size of the domain.
     """
 
     rows: Any
@@ -70,7 +75,7 @@ class Cutters(NamedTuple):
     errors: Any
     labels: Any
     keep: Any
-    coarse: float
+    extent: float
 
 
 class Parts(NamedTuple):

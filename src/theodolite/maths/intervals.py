@@ -14,7 +14,19 @@ from __future__ import annotations
 import numpy as np
 
 from theodolite.maths.compiled import compiled, inlined, inner
-from theodolite.maths.cutters import KEEP, SIDE, drops, empty_parts, finished, gather, line_states, record, with_room
+from theodolite.maths.cutters import (
+    KEEP,
+    RESOLUTION,
+    SIDE,
+    drops,
+    empty_parts,
+    finished,
+    gather,
+    hides,
+    line_states,
+    record,
+    with_room,
+)
 
 __all__ = ["subdivide_intervals"]
 
@@ -45,18 +57,18 @@ def _put(rows, i, t, radius, number):
 
 
 @inner
-def _hidden(table, j, ends, coarse):
+def _hidden(table, j, ends, extent):
     """Whether function j has an undecided sign at an end that must not count as zero."""
     for i in range(2):
         h, slope = table[0, j] * ends[i, 0] + table[1, j], abs(table[0, j])
         tolerance = table[2, j] + slope * ends[i, 1]
-        if abs(h) <= tolerance and h != 0.0 and tolerance > coarse * slope:
+        if abs(h) <= tolerance and hides(h, tolerance, tolerance, slope, extent):
             return True
     return False
 
 
 @inner
-def _zeros(table, states, signs, ends, zeros, coarse):
+def _zeros(table, states, signs, ends, zeros, extent):
     """Zeros inside the interval ``ends``, ascending; functions that keep one side move an end instead.
 
     Returns (how many, dropped, unsure, whether an undecided sign must not count as zero).
@@ -68,7 +80,7 @@ def _zeros(table, states, signs, ends, zeros, coarse):
         if both[j] > 0 and keep[j] == 0:  # most of them
             continue
         if both[j] == 0:
-            unsure, lost = True, lost or _hidden(table, j, ends, coarse)
+            unsure, lost = True, lost or _hidden(table, j, ends, extent)
         if both[j] < 0:
             root, radius = -table[1, j] / table[0, j], 2.0 * table[2, j] / abs(table[0, j])
             if keep[j] == 0:  # insertion keeps the zeros in order
@@ -87,7 +99,7 @@ def _zeros(table, states, signs, ends, zeros, coarse):
     for i in range(1, found):
         gap, radius = zeros[i, 0] - zeros[i - 1, 0], zeros[i, 1] + zeros[i - 1, 1]
         unsure |= gap <= radius
-        lost |= 0 < gap <= radius and radius > coarse
+        lost |= 0 < gap <= radius and radius > RESOLUTION * extent
     return found, dropped, unsure, lost
 
 
@@ -134,7 +146,7 @@ def subdivide_intervals(cells, lines, certified):
         gather(lines.rows, owners[r], lines.first, m, table)
         for i in range(2):
             _put(ends, i, old[2 * r + i, 0], old[2 * r + i, 1], m + i)
-        found, dropped, unsure, lost = _zeros(table, states, signs, ends, zeros, lines.coarse)
+        found, dropped, unsure, lost = _zeros(table, states, signs, ends, zeros, lines.extent)
         undecided[r] = unsure if certified else lost
         if dropped or undecided[r]:
             continue

@@ -73,13 +73,13 @@ def _choose(screen, states):
 
 
 @inner
-def _hidden(points, n, table, line, coarse):
+def _hidden(points, n, table, line, extent):
     """Whether there is an undecided sign, at n vertices, that must not count as zero."""
     a, b, c, e = table[0, line], table[1, line], table[2, line], table[3, line]
     g = abs(a) + abs(b)
     for i in range(n):
         h, tolerance = a * points[i, 0] + b * points[i, 1] + c, e + g * points[i, 2]
-        if abs(h) <= tolerance and hides(h, tolerance, e, g, coarse):
+        if abs(h) <= tolerance and hides(h, tolerance, e, g, extent):
             return True
     return False
 
@@ -169,7 +169,7 @@ def _cut(points, waiting, depth, signs, table, line):
 
 
 @inlined
-def _descend(polygons, waiting, depth, signs, table, states, cutting, coarse):
+def _descend(polygons, waiting, depth, signs, table, states, cutting, extent):
     """Carry the polygon on top of the stack through the lines that are left; parts above wait, where both are kept.
 
     Returns (depth, whether anything is left of it, whether a sign was undecided, whether one must not count as zero).
@@ -181,7 +181,7 @@ def _descend(polygons, waiting, depth, signs, table, states, cutting, coarse):
         n = waiting[depth, 2]
         below, above = _sides(polygons, waiting[depth, 0], n, table, line, signs)
         if below + above < n:
-            unsure, lost = True, lost or _hidden(polygons[waiting[depth, 0]], n, table, line, coarse)
+            unsure, lost = True, lost or _hidden(polygons[waiting[depth, 0]], n, table, line, extent)
         states[SIDE, line] = 1 if above else 0
         if below and above:
             _cut(polygons, waiting, depth, signs, table, line)
@@ -241,13 +241,13 @@ def subdivide_polygons(cells, lines, certified):
         undecided[r] = certified and unsure
         if unsure and not certified:
             for j in range(m):
-                undecided[r] |= _hidden(old[starts[r] : starts[r + 1]], starts[r + 1] - starts[r], table, j, lines.coarse)
+                undecided[r] |= _hidden(old[starts[r] : starts[r + 1]], starts[r + 1] - starts[r], table, j, lines.extent)
         if dropped or undecided[r]:
             continue
         _load(old, old_facets, (starts[r], starts[r + 1]), m, polygons, waiting, table)
         depth, first = np.int64(0), made
         while depth >= 0:
-            depth, alive, unsure, lost = _descend(polygons, waiting, depth, signs, table, states, cutting, lines.coarse)
+            depth, alive, unsure, lost = _descend(polygons, waiting, depth, signs, table, states, cutting, lines.extent)
             if lost or (certified and unsure):
                 undecided[r], made = True, first
                 break

@@ -73,7 +73,7 @@ def _set(masks, v, f):
 
 
 @inner
-def signs(points, slot, n, table, line, coarse, values):
+def signs(points, slot, n, table, line, extent, values):
     """Signs at the vertices (0: undecided); returns (any negative, any positive, any undecided, any that must not count as zero)."""
     d = points.shape[2] - 1
     g = 0.0
@@ -94,7 +94,7 @@ def signs(points, slot, n, table, line, coarse, values):
         else:
             values[i] = 0
             unsure = True
-            lost |= hides(h, tolerance, table[d + 1, line], g, coarse)
+            lost |= hides(h, tolerance, table[d + 1, line], g, extent)
     return negative, positive, unsure, lost
 
 

@@ -76,12 +76,12 @@ def _load(cells, r, m, polytopes, table):
 
 
 @inner
-def _choose(polytopes, table, states, coarse, values):
+def _choose(polytopes, table, states, extent, values):
     """Which lines cut the first polytope of the stack; returns (how many, dropped, unsure, lost)."""
     slot, n = polytopes.waiting[0, 0], polytopes.waiting[0, 2]
     cutting, dropped, unsure, lost = 0, False, False, False
     for j in range(states.shape[1]):
-        below, above, zero, far = signs(polytopes.points, slot, n, table, j, coarse, values)
+        below, above, zero, far = signs(polytopes.points, slot, n, table, j, extent, values)
         unsure |= zero
         lost |= far
         states[SIDE, j] = above
@@ -93,7 +93,7 @@ def _choose(polytopes, table, states, coarse, values):
 
 
 @inner
-def _descend(polytopes, depth, table, states, cutting, coarse, scratch):
+def _descend(polytopes, depth, table, states, cutting, extent, scratch):
     """Carry the polytope on top of the stack through the lines that are left; parts above wait, where both are kept.
 
     Returns (depth, whether anything is left of it, whether a sign was undecided, whether a vertex was lost, status).
@@ -104,7 +104,7 @@ def _descend(polytopes, depth, table, states, cutting, coarse, scratch):
     while position < cutting and alive:
         line = states[CUTTER, position]
         position += 1
-        below, above, zero, ill = signs(polytopes.points, waiting[depth, 0], waiting[depth, 2], table, line, coarse, values)
+        below, above, zero, ill = signs(polytopes.points, waiting[depth, 0], waiting[depth, 2], table, line, extent, values)
         unsure |= zero
         lost |= ill
         states[SIDE, line] = above
@@ -173,11 +173,11 @@ def subdivide_polytopes(cells, lines, certified):
     while r < count:
         gather(lines.rows, lines.owners[r], lines.first, m, table)
         _load(cells, r, m, polytopes, table)
-        cutting, dropped, unsure, lost = _choose(polytopes, table, states, lines.coarse, scratch[0])
+        cutting, dropped, unsure, lost = _choose(polytopes, table, states, lines.extent, scratch[0])
         undecided[r] = unsure if certified else lost
         depth, first, status = -1 if dropped or undecided[r] else 0, made, FINE
         while depth >= 0:
-            depth, alive, unsure, lost, status = _descend(polytopes, depth, table, states, cutting, lines.coarse, scratch)
+            depth, alive, unsure, lost, status = _descend(polytopes, depth, table, states, cutting, lines.extent, scratch)
             undecided[r] = unsure if certified else lost
             if alive and status == FINE:
                 parts = with_room(parts, made, 1, polytopes.waiting[depth, 2], polytopes.waiting[depth, 3])

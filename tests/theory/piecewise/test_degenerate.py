@@ -9,7 +9,7 @@ from torch import nn
 
 import theodolite as td
 from theodolite.maths.polyhedra import box_polytope, meet, subdivide, volume
-from theodolite.theory.piecewise.enumeration import Task, enumerate_cells
+from theodolite.theory.piecewise.enumeration import Found, Task, enumerate_cells, unpack_patterns
 from theodolite.theory.piecewise.lowering import lower
 
 
@@ -174,6 +174,21 @@ def test_nearly_parallel_boundaries(nets, widths, apart, certify):
         assert np.abs(found.volumes - exact.volumes[order]).max() < 1e-9
         assert found.integral() == pytest.approx(exact.integral(), abs=1e-11)
         assert found.minimum()[0] == pytest.approx(exact.minimum()[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_functions_that_vanish_up_to_rounding_are_no_boundaries(nets, dim):
+    """Three equal neurons, of which the next layer takes 0.1 + 0.2 − 0.3 times: floats alone do, nothing is decided exactly."""
+    model, cube = nets["he"]((dim, 8, 8, 1), 0), td.box(-1, 1, dim=dim)
+    with torch.no_grad():
+        model[0].weight[1:3], model[0].bias[1:3] = model[0].weight[0], model[0].bias[0]
+        model[2].weight[5], model[2].bias[5] = 0, 0
+        model[2].weight[5, :3] = torch.tensor([0.1, 0.2, -0.3], dtype=torch.float64)
+    found = Found.join(list(enumerate_cells(Task(lower(model, (dim,)), cube.charts[0]))))  # raises where it will not do
+    exact = td.piecewise.regions(model, cube, certify="exact")
+    column = 8 + 5  # 0.1 + 0.2 − 0.3 is not zero over ℚ either: the patterns agree but for it
+    patterns = {tuple(np.delete(p, column)) for p in unpack_patterns(lower(model, (dim,)), found.bits).astype(bool)}
+    assert patterns == {tuple(np.delete(p, column)) for p in exact.patterns}
 
 
 @pytest.mark.parametrize("scale", [1e7, 1e10, 1e13])

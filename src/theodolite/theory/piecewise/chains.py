@@ -78,15 +78,14 @@ def carry(shape, chart, layers, coarse, limits):
         chart: (vertices, is_box, start), as `theodolite.theory.piecewise.domains.Chart` has them.
         layers: as `theodolite.theory.piecewise.program.Program.relu_layers` has them.
         coarse: for `chain_errors`; infinite for certificates, which stop before a layer that leaves a sign undecided.
-        limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts; the distance, relative to the
-            domain, below which boundaries may be taken to meet.
+        limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts.
 
     Returns:
         How many layers were done; whether they are all; the parts, (points, starts, facets, labels, facet_starts, masks); the maps
         of the outputs, or of the parents behind the last of these layers, before its ReLU, (P, d + 1, n); the parents (R,), rows of
         these; the sides of the last layer (R, n); packed patterns (R, bytes).
     """
-    (vertices, is_box, start), (parameters, sizes, relus), (room, neurons, resolution) = chart, layers, limits
+    (vertices, is_box, start), (parameters, sizes, relus), (room, neurons) = chart, layers, limits
     hidden = len(relus) if relus[-1] else len(relus) - 1
     cells = first_cell(vertices, is_box)
     errors = chain_errors(layers, chart, cells[0], coarse)
@@ -100,7 +99,7 @@ def carry(shape, chart, layers, coarse, limits):
         owners, above = np.arange(len(made)), np.ones((len(made), m), np.uint8)
         if relus[done]:
             labels, both = column + np.arange(m), np.zeros(m, np.int8)
-            lines = Cutters(made, owners, np.int64(0), errors[column : column + m], labels, both, resolution * _extent(vertices))
+            lines = Cutters(made, owners, np.int64(0), errors[column : column + m], labels, both, _extent(vertices))
             parts, owners, above, undecided = _subdivide(shape, cells, lines, coarse == np.inf)
             if undecided.any():
                 break

@@ -34,9 +34,6 @@ BLOCK, BATCH = 128, 2048
 #: Most neurons of a layer that cut intervals in one go, whose zeros are put in order one by one.
 LINES = 1024
 
-#: Largest distance, relative to the domain, for which undecided signs may count as zero.
-RESOLUTION = 1e-7
-
 #: Above this, bounds on errors in the worst case blur the picture: they grow like the product of all |W|, the errors do not.
 COARSE = 1e-12
 
@@ -84,9 +81,9 @@ class Task:
         return bounds
 
     @cached_property
-    def coarse(self) -> float:
-        """The distance in the chart below which boundaries may be taken to meet."""
-        return RESOLUTION * float(np.ptp(self.chart.vertices, axis=0).max())
+    def extent(self) -> float:
+        """Size of the chart."""
+        return float(np.ptp(self.chart.vertices, axis=0).max())
 
     @cached_property
     def exact(self) -> ExactChart:
@@ -105,7 +102,7 @@ class Task:
         if True not in relus or chart.dim > 2 or self.certify in ("likely", "exact"):
             return self.first()
         start = chart.vertices, chart.is_box, chart.start
-        limits = SLICE, BLOCK if chart.dim > 1 else LINES, RESOLUTION
+        limits = SLICE, BLOCK if chart.dim > 1 else LINES
         coarse = COARSE if self.certify == "none" else np.inf
         done, finished, parts, maps, parents, sides, bits = _carry()((0,) * chart.dim, start, layers, coarse, limits)
         if not done:
@@ -282,7 +279,7 @@ def _cut(task: Task, index: int, cells: Cells, source: Array, owners: Array, spa
         return _cut_maximum(task, index, cells, source[owners])
     labels = task.program.columns[index][0] + np.arange(low, stop)
     keep = np.zeros(stop - low, dtype=np.int8)
-    cutters = Cutters(step.rows(source), owners, low, task.errors[index][low:stop], labels, keep, task.coarse)
+    cutters = Cutters(step.rows(source), owners, low, task.errors[index][low:stop], labels, keep, task.extent)
     return split_cells(cells, cutters, task.certify != "none")
 
 
@@ -339,7 +336,7 @@ def _cut_maximum(task: Task, index: int, cells: Cells, source: Array) -> Cut:
                 labels = columns[k] + PAIR * (columns[others] + 1)
                 errors = np.repeat(task.errors[index][i * width], len(others))
                 keep = np.where(k < others, 1, 2).astype(np.int8)
-                cut = split_cells(cells, Cutters(rows, origin, 0, errors, labels, keep, task.coarse), certified)
+                cut = split_cells(cells, Cutters(rows, origin, 0, errors, labels, keep, task.extent), certified)
                 undecided[origin[cut.undecided]] = True
                 parts.append(cut.cells)
                 parents.append(cut.parents)

@@ -87,12 +87,12 @@ def regions(
         certify: ``none``: float64; on a bounded domain a sign below its own error counts as zero, so that regions thinner than
             this may be missed: about 1e-12 of the domain, up to 1e-7 for deep networks or weights of very different sizes. Beyond
             that, where such signs do not fit together (d ≥ 3), and on all of ℝᵈ, exact arithmetic decides them. ``filtered``: where a
-            sign is below its error in the worst case, exact arithmetic decides; nearly as fast for boundaries in general position.
-            ``exact``: exact arithmetic throughout.
+            sign is below its error in the worst case, exact arithmetic decides; nearly as fast for boundaries in general position and
+            up to ten layers, beyond which the worst case is far from what happens. ``exact``: exact arithmetic throughout.
         output: keep only this output of the network (flattened index).
         max_regions: stop cleanly after this many; the result then has ``complete == False``.
         executor: any `concurrent.futures.Executor` (threads, processes, Dask's) for large jobs; subtrees of the enumeration are its
-            tasks. The regions are the same, their maps up to rounding.
+            tasks. The regions are the same, but for such as ``none`` may miss, and their maps up to rounding.
         out: a folder or fsspec URL for a zarr store, for more regions than memory holds: the tasks write their subtrees there
             themselves. Calling again with the same network, domain and ``out`` computes only what is missing.
 

@@ -1,6 +1,7 @@
-"""Domains much longer one way than another, in coordinates of like sizes: errors of points have one size in all directions.
+"""Domains much longer along one axis than along another, in coordinates of like sizes.
 
-The factors are powers of two, so that nothing is rounded on the way there and back.
+Errors of points have one size in all directions, which should not be that of the longest one. The factors are powers of two, so that
+nothing is rounded on the way there and back.
 """
 
 from __future__ import annotations
