@@ -68,7 +68,8 @@ def draw_regions(
         draw_cells(ax, regions.vertices, faces, edges)
         if boundary and regions.complete:
             _draw_pieces(ax, regions.decision_boundary())
-        ax.set_aspect("equal")
+        first, second = regions._extent
+        ax.set_aspect("equal" if 1 / 8 < first / second < 8 else "auto")
         ax.grid(False)
         ax.set_xlabel("$t_1$")
         ax.set_ylabel("$t_2$")
