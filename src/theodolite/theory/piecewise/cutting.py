@@ -31,10 +31,15 @@ R = TypeVar("R")
 def cut_regions(program: Program, domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
     """All regions, in memory; at most ``limit`` of them. What floats do not tell is done anew with exact arithmetic at hand."""
     tasks = [task_of(program, chart, certify) for chart in domain.charts]
+    return _decided(lambda these: _cut_regions(these, domain, certify, limit, executor), tasks)
+
+
+def _decided(function: Callable[[list[Task]], R], tasks: list[Task]) -> R:
+    """``function(tasks)``; where floats do not tell, of the same tasks with exact arithmetic for undecided signs."""
     try:
-        return _cut_regions(tasks, domain, certify, limit, executor)
+        return function(tasks)
     except DegenerateError:
-        return _cut_regions([replace(task, certify="likely") for task in tasks], domain, certify, limit, executor)
+        return function([replace(task, certify="likely") for task in tasks])
 
 
 def _cut_regions(tasks: list[Task], domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
@@ -84,10 +89,7 @@ def _batches(tasks: list[Task], executor: Executor | None) -> Iterator[tuple[int
 
 def tiles(task: Task) -> list[Found | Frame]:
     """A job in independent parts, the same ones whenever it is cut: frames to be finished, and what is finished already."""
-    try:
-        return _tiles(task)
-    except DegenerateError:
-        return _tiles(replace(task, certify="likely"))
+    return _decided(lambda these: _tiles(these[0]), [task])
 
 
 def _tiles(task: Task) -> list[Found | Frame]:
@@ -118,11 +120,7 @@ def finish(task: Task, tile: Found | Frame) -> Found:
     """All cells of a tile, in the domain's coordinates."""
     if isinstance(tile, Found):
         return in_domain(task, tile)
-    try:
-        found = list(enumerate_cells(task, tile))
-    except DegenerateError:
-        found = list(enumerate_cells(replace(task, certify="likely"), tile))
-    return in_domain(task, Found.join(found))
+    return in_domain(task, Found.join(_decided(lambda these: list(enumerate_cells(these[0], tile)), [task])))
 
 
 def carried_out(function: Callable[..., R], jobs: Iterable[tuple[Any, ...]], executor: Executor | None) -> Iterator[R]:
