@@ -100,5 +100,5 @@ def curves(quick: bool) -> list[Curve]:
             model, td.box(-1, 1, dim=2)
         ).count
 
-    # w² regions of the first layer cost a product of w² weights each, beside some microsecond per region, of which there are w²
-    return [Curve("regions of 2-w-w-1 on a square", "regions", (16, 32, 64) if quick else (32, 64, 128, 256), 2, search)]
+    # of order w² regions, each of them tried by w lines and corrected by a few columns of w weights, beside a fixed cost per region
+    return [Curve("regions of 2-w-w-1 on a square", "regions", (16, 32, 64) if quick else (32, 64, 128, 256), 1.5, search)]
