@@ -36,6 +36,9 @@ from theodolite.maths.cutters import (
 
 __all__ = ["subdivide_polygons"]
 
+#: Sizes of a line's coefficients whose products are far from both ends of the range of floats.
+LEAST, MOST = 1e-140, 1e140
+
 
 @inlined
 def _screen(points, start, stop, table, screen):
@@ -114,12 +117,21 @@ def _sides(points, slot, n, table, line, signs):
     return below, above
 
 
+@inlined
+def _line(table, j):
+    """(a, b, c, error), scaled where products of two would leave the range of floats."""
+    a, b, c, e = table[0, j], table[1, j], table[2, j], table[3, j]
+    size = abs(a) + abs(b)
+    if LEAST < size < MOST:
+        return a, b, c, e
+    return a / size, b / size, c / size, e / size
+
+
 @inner
 def _crossing(points, slot, i, k, table, line):
     """Where the edge from vertex i to vertex k meets a line: x, y, error radius."""
-    edge = np.int64(points[slot, i, 3])
-    a1, b1, c1, e1 = table[0, edge], table[1, edge], table[2, edge], table[3, edge]
-    a2, b2, c2, e2 = table[0, line], table[1, line], table[2, line], table[3, line]
+    a1, b1, c1, e1 = _line(table, np.int64(points[slot, i, 3]))
+    a2, b2, c2, e2 = _line(table, line)
     px, py, qx, qy = points[slot, i, 0], points[slot, i, 1], points[slot, k, 0], points[slot, k, 1]
     det = a1 * b2 - a2 * b1
     g1 = abs(a1) + abs(b1)
@@ -128,10 +140,11 @@ def _crossing(points, slot, i, k, table, line):
     radius = 2.0 * (g2 * e1 + g1 * e2) / max(abs(det) - 1e-15 * g1 * g2, 1e-300)
     length = abs(qx - px) + abs(qy - py) + max(points[slot, i, 2], points[slot, k, 2])
     if radius <= length:
-        x, y = (b1 * c2 - b2 * c1) / det, (c1 * a2 - c2 * a1) / det
+        inverse = 1.0 / det
+        x, y = (b1 * c2 - b2 * c1) * inverse, (c1 * a2 - c2 * a1) * inverse
         # once more for what is left: nearly parallel lines would else meet in a point off both
         left1, left2 = a1 * x + b1 * y + c1, a2 * x + b2 * y + c2
-        return x - (left1 * b2 - left2 * b1) / det, y - (a1 * left2 - a2 * left1) / det, radius
+        return x - (left1 * b2 - left2 * b1) * inverse, y - (a1 * left2 - a2 * left1) * inverse, radius
     # nearly parallel, or an edge as short as the error: anywhere between its ends is as good
     hp = a2 * px + b2 * py + c2
     hq = a2 * qx + b2 * qy + c2

@@ -1,10 +1,12 @@
 """Regions against slow, obvious computations: sampling, vertex checks, quadrature, brute force over patterns."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import theodolite as td
 
@@ -331,3 +333,40 @@ def test_other_units_of_the_inputs_change_nothing(nets, aspect, domain, tmp_path
     exact = td.piecewise.regions(stretched, make(units), certify="exact")
     assert exact.count == found.count
     assert exact.exact_volume() == td.piecewise.regions(stretched, make(units), certify="filtered").exact_volume()
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("exponent", [-600, -480, 300, 480])
+def test_neurons_of_any_size_cut_alike(nets, dim, exponent):
+    """A neuron switches in one place whatever its size: products of two sizes leave the range of floats."""
+    model, scaled = nets["he"]((dim, 7, 1), 5), nets["he"]((dim, 7, 1), 5)
+    with torch.no_grad():
+        factors = torch.from_numpy(np.exp2(exponent - np.arange(7.0)))
+        scaled[0].weight *= factors[:, None]
+        scaled[0].bias *= factors
+    domain = td.box(-1, 1, dim=dim)
+    expected, found = td.piecewise.regions(model, domain), td.piecewise.regions(scaled, domain)
+    order = expected.index.lookup(found.patterns, found.charts)
+    assert (np.sort(order) == np.arange(expected.count)).all()
+    assert np.allclose(found.volumes, expected.volumes[order], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("kinds", [(torch.float32,) * 2, (torch.float16, torch.float32), (torch.bfloat16,) * 2])
+def test_weights_of_any_precision_are_widened(nets, kinds):
+    """Weights in few digits are the same numbers in float64; transposed ones and missing biases are read likewise."""
+    plain = nets["he"]((2, 8, 3), 1)
+    plain[0].to(kinds[0]), plain[2].to(kinds[1])
+    transposed, wide, bare = copy.deepcopy(plain), copy.deepcopy(plain).double(), copy.deepcopy(plain)
+    transposed[0].weight = nn.Parameter(transposed[0].weight.detach().t().contiguous().t())
+    transposed[2].bias = nn.Parameter(torch.stack([transposed[2].bias.detach()] * 2, dim=1)[:, 0])
+    assert not transposed[0].weight.is_contiguous()
+    assert not transposed[2].bias.is_contiguous()
+    domain = td.box(-1, 1, dim=2)
+    expected = td.piecewise.regions(wide, domain)
+    for model in (plain, transposed):
+        found = td.piecewise.regions(model, domain)
+        assert np.array_equal(found.bits, expected.bits)
+        assert np.array_equal(found.maps, expected.maps)
+    bare[2].bias = None
+    found = td.piecewise.regions(bare, domain)
+    assert np.allclose(found.maps[:, -1] + wide[2].bias.detach().numpy(), expected.maps[:, -1], rtol=0, atol=1e-14)

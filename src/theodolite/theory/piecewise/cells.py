@@ -29,7 +29,7 @@ PAIR = 1 << 32
 UNIT = 2.0**-53
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Cells:
     """A batch of R convex cells.
 
@@ -108,7 +108,7 @@ def label_columns(labels: Array) -> tuple[Array, Array]:
     return np.where(own, labels % PAIR, -1), np.where(own, labels // PAIR - 1, -1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Cut:
     """What came of a batch: the parts, their parents, the side of every line on which they lie, and what stayed undecided.
 

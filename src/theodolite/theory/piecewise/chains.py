@@ -81,9 +81,9 @@ def carry(shape, chart, layers, coarse, limits):
         limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts.
 
     Returns:
-        How many layers were done; whether they are all; the parts, (points, starts, facets, labels, facet_starts, masks); the maps
-        of the outputs, or of the parents behind the last of these layers, before its ReLU, (P, d + 1, n); the parents (R,), rows of
-        these; the sides of the last layer (R, n); packed patterns (R, bytes).
+        How many layers were done; the parts, (points, starts, facets, labels, facet_starts, masks); the maps of the outputs, or of
+        the parents behind the last of these layers, before its ReLU, (P, d + 1, n); the parents (R,), rows of these, and the sides of
+        the last layer (R, n), or None and None once all layers are done; packed patterns (R, bytes).
     """
     (vertices, is_box, start), (parameters, sizes, relus), (room, neurons) = chart, layers, limits
     hidden = len(relus) if relus[-1] else len(relus) - 1
@@ -108,4 +108,6 @@ def carry(shape, chart, layers, coarse, limits):
         done, at = done + 1, at + m * (n + 1)
     if done == hidden < len(relus):
         done, maps = done + 1, _layer(parameters[at:], sizes[done], maps, parents, sides)
-    return done, done == len(relus) > hidden, cells, maps, parents, sides, bits
+    if done == len(relus) > hidden:
+        return done, cells, maps, None, None, bits
+    return done, cells, maps, parents, sides, bits

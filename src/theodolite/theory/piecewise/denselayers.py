@@ -13,7 +13,7 @@ from theodolite.theory.piecewise.program import Affine, Array, Step
 __all__ = ["DenseLayers"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class DenseLayers:
     """v ↦ W v + b and v ↦ max(v, 0), in some order.
 

@@ -28,7 +28,7 @@ __all__ = ["Chart", "Domain", "box", "identity_map", "polygon", "polyline", "seg
 LARGEST_MAP = 1 << 14
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Chart:
     """A convex piece of a domain.
 

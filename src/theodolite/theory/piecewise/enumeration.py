@@ -47,7 +47,7 @@ class DegenerateError(NumericalError):
         return cls('degenerate arrangement: float64 does not tell how its boundaries meet; enumerate with certify="filtered"')
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Task:
     """What is enumerated.
 
@@ -98,17 +98,17 @@ class Task:
     def begun(self) -> Frame | Found:
         """The frame to begin with, or what compiled code makes of it in one go: for chains of ReLU layers, up to one slice."""
         layers, chart = self.program.relu_layers, self.chart
-        relus = layers[2].tolist()
-        if True not in relus or chart.dim > 2 or self.certify in ("likely", "exact"):
+        relus, dim = layers[2].tolist(), chart.dim
+        if True not in relus or dim > 2 or self.certify in ("likely", "exact"):
             return self.first()
         start = chart.vertices, chart.is_box, chart.start
-        limits = SLICE, BLOCK if chart.dim > 1 else LINES
+        limits = SLICE, BLOCK if dim == 2 else LINES
         coarse = COARSE if self.certify == "none" else np.inf
-        done, finished, parts, maps, parents, sides, bits = _carry()((0,) * chart.dim, start, layers, coarse, limits)
+        done, parts, maps, parents, sides, bits = _carry()((0,) * dim, start, layers, coarse, limits)
         if not done:
             return self.first()
         cells = Cells(*parts)
-        if finished:
+        if parents is None:
             return Found(cells, bits, maps)
         step = done + sum(relus[:done])
         if relus[done - 1]:
@@ -129,7 +129,7 @@ def _carry() -> Callable[..., Any]:
     return cast(Callable[..., Any], carry)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Frame:
     """A batch of cells on its way.
 
@@ -179,7 +179,7 @@ class Frame:
         return Frame(self.step, self.cells, values, self.bits, parents.reshape(-1), self.sides, self.column)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Found:
     """Finished cells: their geometry, packed patterns, and output maps (R, d + 1, outputs)."""
 

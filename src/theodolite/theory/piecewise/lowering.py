@@ -142,16 +142,29 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> Program | None:
         relus.append(False)
     if not names:
         return None
-    flat = np.concatenate(arrays, axis=None) if arrays else np.zeros(0)
+    flat = _joined(arrays)
     # the sum of squares is finite unless an entry is not, or it overflows: then the entries decide
     if not math.isfinite(flat.dot(flat)):
         _check_weights(model)
     return Program(DenseLayers(flat, sizes, names, dense, relus if regular else None), input_shape, (sizes[-1],))
 
 
+def _joined(arrays: list[Any]) -> Array:
+    """Their numbers one after the other, in float64."""
+    kinds = {array.dtype.char for array in arrays}
+    if kinds in ({"d"}, {"f"}):
+        try:  # a third of the time that numpy takes, of 40 µs for a small network
+            found = np.frombuffer(bytearray().join(arrays), arrays[0].dtype)
+        except TypeError:  # transposed weights are no bytes in a row
+            pass
+        else:
+            return found if "d" in kinds else found.astype(np.float64)
+    return np.concatenate([np.zeros(0), *arrays], axis=None)
+
+
 def _array(tensor: Any) -> Array:
-    """A tensor's numbers in float64; not copied where they are such."""
-    if tensor.dtype is torch.float64:
+    """A tensor's numbers, in float32 where they are such, else in float64; not copied unless they must be."""
+    if tensor.dtype is torch.float64 or tensor.dtype is torch.float32:
         return tensor.numpy(force=True)
     if tensor.is_complex():
         raise UnsupportedError(f"weights must be real, got {tensor.dtype}")

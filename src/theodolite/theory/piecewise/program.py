@@ -213,7 +213,7 @@ class Maximum:
 Step: TypeAlias = Affine | Switching | Maximum
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Program:
     """A network as a straight line of piecewise-linear steps; see the module's text.
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Regions"]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Regions:
     """All activation regions of a network on a domain; made by `theodolite.piecewise.regions`.
 

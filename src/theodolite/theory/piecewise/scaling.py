@@ -7,6 +7,7 @@ nothing is rounded on the way there and back.
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import sub
 
 import numpy as np
 
@@ -23,8 +24,9 @@ RATIO = 64.0
 
 def task_of(program: Program, chart: Chart, certify: str) -> Task:
     """A job on a chart, in coordinates s = t / factors of like sizes where the chart's own are not."""
-    ends = chart.vertices.tolist() if chart.is_box else [chart.vertices.min(axis=0).tolist(), chart.vertices.max(axis=0).tolist()]
-    sides = [high - low for low, high in zip(*ends, strict=True)]
+    vertices = chart.vertices
+    low, high = vertices.tolist() if chart.is_box else (vertices.min(axis=0).tolist(), vertices.max(axis=0).tolist())
+    sides = list(map(sub, high, low))
     if max(sides) <= RATIO * min(sides):
         return Task(program, chart, certify)
     factors = np.exp2(np.floor(np.log2(sides)))

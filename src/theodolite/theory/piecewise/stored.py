@@ -99,7 +99,7 @@ class StoredRegions:
     def volumes(self) -> Array:
         """Length, area or volume of each region, (R,)."""
         found = np.concatenate([part.volumes for part in self])
-        if self.certify == "none":
+        if self.domain.dim > 2 and self.certify == "none":
             check_volumes(found, self.domain)
         return found
 
