@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from theodolite.theory.piecewise.builder import switching
 from theodolite.theory.piecewise.knots import RELU
 from theodolite.theory.piecewise.program import Affine, Array, Step
@@ -22,19 +20,15 @@ class DenseLayers:
         sizes: n_0, n_1, …, the inputs and the outputs of each W.
         names: of the steps, in order.
         dense: of the steps, whether it is one with W and b.
-        relus: of the layers, whether a ReLU stands behind it; None where one stands elsewhere.
+        relu_layers: as `theodolite.theory.piecewise.program.Program.relu_layers` has them, where they are all; None where a ReLU
+            stands elsewhere than behind a layer.
     """
 
     parameters: Array
     sizes: list[int]
     names: list[str]
     dense: list[bool]
-    relus: list[bool] | None
-
-    @property
-    def relu_layers(self) -> tuple[Array, Array, Array] | None:
-        """As `Program.relu_layers`, where they are all."""
-        return None if self.relus is None else (self.parameters, np.array(self.sizes), np.array(self.relus))
+    relu_layers: tuple[Array, Array, Array] | None
 
     def steps(self) -> tuple[Step, ...]:
         """The steps, with views of the parameters."""

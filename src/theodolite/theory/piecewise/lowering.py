@@ -8,6 +8,7 @@ a divisor (average pooling, division by a constant).
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,14 @@ def _chain(model: nn.Module, input_shape: tuple[int, ...]) -> Program | None:
     # the sum of squares is finite unless an entry is not, or it overflows: then the entries decide
     if not math.isfinite(flat.dot(flat)):
         _check_weights(model)
-    return Program(DenseLayers(flat, sizes, names, dense, relus if regular else None), input_shape, (sizes[-1],))
+    layers = DenseLayers(flat, sizes, names, dense, (flat, *_form(tuple(sizes), tuple(relus))) if regular else None)
+    return Program(layers, input_shape, (sizes[-1],))
+
+
+@lru_cache
+def _form(sizes: tuple[int, ...], relus: tuple[bool, ...]) -> tuple[Array, Array]:
+    """Sizes, and whether a ReLU stands behind each layer, for compiled code."""
+    return np.array(sizes), np.array(relus, dtype=bool)
 
 
 def _joined(arrays: list[Any]) -> Array:

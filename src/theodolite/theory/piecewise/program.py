@@ -272,7 +272,7 @@ class Program:
                 use[source] = max(use.get(source, -1), i)
         return use
 
-    @cached_property
+    @property
     def relu_layers(self) -> tuple[Array, Array, Array]:
         """The chain of dense layers that the program begins with, for compiled code; nothing later reads inside it.
 
@@ -280,8 +280,14 @@ class Program:
             W_1, b_1, W_2, b_2, … one after the other; the sizes n_0, n_1, …; whether a ReLU stands behind each layer, as it does behind
             the last one, unless the program ends with that.
         """
-        if not isinstance(self.source, tuple) and (found := self.source.relu_layers) is not None:
-            return found
+        source = self.source
+        if isinstance(source, tuple) or source.relu_layers is None:
+            return self._relu_layers
+        return source.relu_layers
+
+    @cached_property
+    def _relu_layers(self) -> tuple[Array, Array, Array]:
+        """The same from the steps."""
         parts, sizes, relus, i = [], [self.input_size], [], 0
         while i < len(self.steps) and self.last_use.get(i) == i:
             layer = self.steps[i]
