@@ -120,17 +120,20 @@ def drops(keep, below, above):
 
 
 @inlined
-def keep_both(waiting, depth):
-    """After a cut, whose parts stand above the cell in the stack: the first part waits in its place, the second is next."""
-    for k in range(waiting.shape[1]):
+def keep_both(waiting, depth, own):
+    """After a cut, whose parts stand above the cell in the stack: the first part waits in its place, the second is next.
+
+    The first ``own`` columns of the stack belong to a cell, the others to the lines that are left.
+    """
+    for k in range(own):
         here = waiting[depth, k]
         waiting[depth, k], waiting[depth + 1, k], waiting[depth + 2, k] = waiting[depth + 1, k], waiting[depth + 2, k], here
 
 
 @inlined
-def keep_above(waiting, depth):
+def keep_above(waiting, depth, own):
     """After a cut: the first part takes the cell's place."""
-    for k in range(waiting.shape[1]):
+    for k in range(own):
         waiting[depth, k], waiting[depth + 1, k] = waiting[depth + 1, k], waiting[depth, k]
 
 

@@ -5,8 +5,10 @@ values. A sign is *decided* when the value exceeds both together. Undecided sign
 line), or, where certificates are wanted or the vertex is ill determined, send the whole parent back to be cut in exact arithmetic.
 
 While a parent is cut, a polygon is a slot of rows, for every vertex x, y, error radius and the number of the line to the next vertex.
-A stack holds the polygons that are left to cut, (slot, next line, vertices); the current one is on top, and what a cut makes of it,
-the part above and the part below, goes to the two free slots behind.
+A stack holds the polygons that are left to cut, (slot, vertices, begin, end), with the lines that are left for each from ``begin`` to
+``end`` of a queue; the current one is on top, and what a cut makes of it, the part above and the part below, goes to the two free slots
+behind. Parts share the queue of the whole. Where that is long, a part first sorts out the lines that do not cut it, which do not cut
+its own parts either: the k-th of m lines in general position is then tried on a few polygons per cut, instead of on all of them.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -18,7 +20,6 @@ import numpy as np
 
 from theodolite.maths.compiled import compiled, inlined, inner
 from theodolite.maths.cutters import (
-    CUTTER,
     KEEP,
     SIDE,
     drops,
@@ -38,6 +39,12 @@ __all__ = ["subdivide_polygons"]
 
 #: Sizes of a line's coefficients whose products are far from both ends of the range of floats.
 LEAST, MOST = 1e-140, 1e140
+
+#: What is known of the signs at a polygon's vertices: all; not all; not one that must not count as zero.
+SURE, ZERO, HIDDEN = 0, 1, 2
+
+#: Lines left above which those that do not cut a polygon are sorted out, for all its parts.
+MANY = 12
 
 
 @inlined
@@ -61,8 +68,8 @@ def _screen(points, start, stop, table, screen):
 
 
 @inlined
-def _choose(screen, states):
-    """Which lines cut a parent; returns (how many, dropped, unsure)."""
+def _choose(screen, states, queue):
+    """Which lines cut a parent, to the queue; returns (how many, dropped, unsure)."""
     cutting, dropped, unsure = 0, False, False
     for j in range(states.shape[1]):
         above, below = screen[0, j] > 0.0, screen[1, j] < 0.0
@@ -70,29 +77,29 @@ def _choose(screen, states):
         states[SIDE, j] = 1 if above else 0
         dropped |= drops(states[KEEP, j], below, above)
         if below and above:
-            states[CUTTER, cutting] = j
+            queue[cutting] = j
             cutting += 1
     return cutting, dropped, unsure
 
 
 @inner
-def _hidden(points, n, table, line, extent):
-    """Whether there is an undecided sign, at n vertices, that must not count as zero."""
+def _doubt(points, n, table, line, extent):
+    """Whether there is an undecided sign at n vertices (`ZERO`), and one that must not count as zero (`HIDDEN`)."""
     a, b, c, e = table[0, line], table[1, line], table[2, line], table[3, line]
-    g = abs(a) + abs(b)
+    g, doubt = abs(a) + abs(b), SURE
     for i in range(n):
         h, tolerance = a * points[i, 0] + b * points[i, 1] + c, e + g * points[i, 2]
-        if abs(h) <= tolerance and hides(h, tolerance, e, g, extent):
-            return True
-    return False
+        if abs(h) <= tolerance:
+            doubt = max(doubt, HIDDEN if hides(h, tolerance, e, g, extent) else ZERO)
+    return doubt
 
 
 @inlined
-def _load(points, facets, span, m, polygons, waiting, table):
+def _load(points, facets, span, m, cutting, polygons, waiting, table):
     """A parent as the first polygon of the stack, its edges to the table behind its m lines."""
     start, slot = span[0], waiting[0, 0]
     n = span[1] - start
-    waiting[0, 1], waiting[0, 2] = 0, n
+    waiting[0, 1], waiting[0, 2], waiting[0, 3] = n, 0, cutting
     for i in range(n):
         _put(polygons, slot, i, points[start + i, 0], points[start + i, 1], points[start + i, 2], m + i)
         for k in range(4):
@@ -161,7 +168,7 @@ def _put(points, slot, at, x, y, radius, edge):
 def _cut(points, waiting, depth, signs, table, line):
     """Split the polygon at ``depth`` of the stack by a line; the part above goes to depth + 1, the part below to depth + 2."""
     here, high, low = waiting[depth, 0], waiting[depth + 1, 0], waiting[depth + 2, 0]
-    n, nl, nh = waiting[depth, 2], 0, 0
+    n, nl, nh = waiting[depth, 1], 0, 0
     for i in range(n):
         k = i + 1 if i + 1 < n else 0
         s, t, edge = signs[i], signs[k], points[here, i, 3]
@@ -178,36 +185,56 @@ def _cut(points, waiting, depth, signs, table, line):
             _put(points, high, nh, x, y, radius, line if t < 0 else edge)
             nl += 1
             nh += 1
-    waiting[depth + 1, 2], waiting[depth + 2, 2] = nh, nl
+    waiting[depth + 1, 1], waiting[depth + 2, 1] = nh, nl
 
 
 @inlined
-def _descend(polygons, waiting, depth, signs, table, states, cutting, extent):
-    """Carry the polygon on top of the stack through the lines that are left; parts above wait, where both are kept.
+def _narrow(polygons, waiting, depth, signs, table, states, queue, extent):
+    """Sort out which of the lines that are left cut the polygon on top of the stack, for all its parts; returns the worst doubt."""
+    slot, n, worst = waiting[depth, 0], waiting[depth, 1], SURE
+    begin = end = (depth + 1) * states.shape[1]
+    for at in range(waiting[depth, 2], waiting[depth, 3]):
+        line = queue[at]
+        below, above = _sides(polygons, slot, n, table, line, signs)
+        if below + above < n:
+            worst = max(worst, _doubt(polygons[slot], n, table, line, extent))
+        states[SIDE, line] = 1 if above else 0
+        if (below and above) or states[KEEP, line] > 0:
+            queue[end] = line
+            end += 1
+    waiting[depth, 2], waiting[depth, 3] = begin, end
+    return worst
 
-    Returns (depth, whether anything is left of it, whether a sign was undecided, whether one must not count as zero).
+
+@inlined
+def _descend(polygons, waiting, depth, signs, table, states, queue, extent):
+    """Carry the polygon on top of the stack through the lines that are left, or until it is cut with many left.
+
+    Parts above wait, where both are kept. Returns (depth, whether anything is left of it, the worst doubt).
     """
-    position, alive, unsure, lost = waiting[depth, 1], True, False, False
-    while position < cutting and alive:
-        line = states[CUTTER, position]
-        position += 1
-        n = waiting[depth, 2]
+    at, end, few, alive, worst = waiting[depth, 2], waiting[depth, 3], True, True, SURE
+    while at < end and alive and few:
+        line = queue[at]
+        at += 1
+        n = waiting[depth, 1]
         below, above = _sides(polygons, waiting[depth, 0], n, table, line, signs)
         if below + above < n:
-            unsure, lost = True, lost or _hidden(polygons[waiting[depth, 0]], n, table, line, extent)
+            worst = max(worst, _doubt(polygons[waiting[depth, 0]], n, table, line, extent))
         states[SIDE, line] = 1 if above else 0
         if below and above:
             _cut(polygons, waiting, depth, signs, table, line)
             if states[KEEP, line] == 0:
-                keep_both(waiting, depth)
-                waiting[depth, 1] = position
+                keep_both(waiting, depth, 2)
+                waiting[depth, 2], waiting[depth, 3] = at, end
                 states[SIDE, line] = 0
                 depth += 1
+                few = end - at <= MANY
             else:
-                keep_above(waiting, depth)
+                keep_above(waiting, depth, 2)
         else:
             alive = not drops(states[KEEP, line], below > 0, above > 0)
-    return depth, alive, unsure, lost
+    waiting[depth, 2], waiting[depth, 3] = at, end
+    return depth, alive, worst
 
 
 @inlined
@@ -240,32 +267,37 @@ def subdivide_polygons(cells, lines, certified):
     for j in range(m):
         table[3, j] = lines.errors[j]
     polygons, signs = np.empty((m + 3, edges + m + 2, 4)), np.empty(edges + m + 2, np.int64)
-    waiting = np.empty((m + 3, 3), np.int64)
+    waiting, queue = np.empty((m + 3, 4), np.int64), np.empty((m + 4) * m, np.int64)
     for slot in range(m + 3):
         waiting[slot, 0] = slot
-    room, made, undecided = 4 * count + 64, np.int64(0), np.zeros(count, np.bool_)
+    allowed, room, made, undecided = SURE if certified else ZERO, 4 * count + 64, np.int64(0), np.zeros(count, np.bool_)
     vertices = 6 * room + len(old)
     parts = empty_parts(room, vertices, vertices, 0, (2, m))
     points, _, facets, spans, bits = parts
     for r in range(count):
         gather(lines.rows, owners[r], lines.first, m, table)
         _screen(old, starts[r], starts[r + 1], table, screen)
-        cutting, dropped, unsure = _choose(screen, states)
-        undecided[r] = certified and unsure
-        if unsure and not certified:
+        cutting, dropped, unsure = _choose(screen, states, queue)
+        worst, first, depth = SURE, made, np.int64(0)
+        if unsure:
             for j in range(m):
-                undecided[r] |= _hidden(old[starts[r] : starts[r + 1]], starts[r + 1] - starts[r], table, j, lines.extent)
+                worst = max(worst, _doubt(old[starts[r] : starts[r + 1]], starts[r + 1] - starts[r], table, j, lines.extent))
+        undecided[r] = worst > allowed
         if dropped or undecided[r]:
             continue
-        _load(old, old_facets, (starts[r], starts[r + 1]), m, polygons, waiting, table)
-        depth, first = np.int64(0), made
+        _load(old, old_facets, (starts[r], starts[r + 1]), m, cutting, polygons, waiting, table)
         while depth >= 0:
-            depth, alive, unsure, lost = _descend(polygons, waiting, depth, signs, table, states, cutting, lines.extent)
-            if lost or (certified and unsure):
+            if waiting[depth, 3] - waiting[depth, 2] > MANY:
+                worst = max(worst, _narrow(polygons, waiting, depth, signs, table, states, queue, lines.extent))
+            depth, alive, doubt = _descend(polygons, waiting, depth, signs, table, states, queue, lines.extent)
+            worst = max(worst, doubt)
+            if worst > allowed:
                 undecided[r], made = True, first
                 break
+            if alive and waiting[depth, 2] < waiting[depth, 3]:
+                continue
             if alive:
-                slot, n = waiting[depth, 0], waiting[depth, 2]
+                slot, n = waiting[depth, 0], waiting[depth, 1]
                 if made == len(bits) or spans[made, 0] + n > len(points):
                     parts = with_room(parts, made, 1, n, n)
                     points, _, facets, spans, bits = parts
@@ -274,5 +306,5 @@ def subdivide_polygons(cells, lines, certified):
                 made += 1
             depth -= 1
             if depth >= 0:  # the sides of the lines before still hold: only later ones have been visited since
-                states[SIDE, states[CUTTER, waiting[depth, 1] - 1]] = 1
+                states[SIDE, queue[waiting[depth, 2] - 1]] = 1
     return *finished(parts, made, cells, lines), undecided

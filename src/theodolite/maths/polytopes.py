@@ -118,12 +118,12 @@ def _descend(polytopes, depth, table, states, cutting, extent, scratch):
             if not fits:
                 return depth, alive, unsure, lost, MORE_WORDS
             if both:
-                keep_both(waiting, depth)
+                keep_both(waiting, depth, 4)
                 waiting[depth, 1] = position
                 states[SIDE, line] = 0
                 depth += 1
             else:
-                keep_above(waiting, depth)
+                keep_above(waiting, depth, 4)
         else:
             alive = not drops(states[KEEP, line], below, above)
     return depth, alive, unsure, lost, FINE

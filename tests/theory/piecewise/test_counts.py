@@ -152,6 +152,23 @@ def test_zaslavsky_is_reached_by_one_hidden_layer(nets, n, expected):
     assert found.count == expected == td.piecewise.zaslavsky(n, 2)
 
 
+@pytest.mark.parametrize("width", [11, 13, 40, 150])
+@pytest.mark.parametrize("certify", ["none", "filtered"])
+def test_lines_in_general_position(nets, width, certify):
+    """Regions of one hidden layer are 1 + the lines that meet the square + the points within it where two of them meet."""
+    model = nets["he"]((2, width, 1), width)
+    a, c = model[0].weight.detach().numpy(), model[0].bias.detach().numpy()
+    met = np.abs(c) < np.abs(a).sum(axis=1)
+    i, k = np.triu_indices(width, 1)
+    det = a[i, 0] * a[k, 1] - a[i, 1] * a[k, 0]
+    x, y = (a[i, 1] * c[k] - a[k, 1] * c[i]) / det, (a[k, 0] * c[i] - a[i, 0] * c[k]) / det
+    inside = (np.abs(x) < 1) & (np.abs(y) < 1)
+    found = td.piecewise.regions(model, td.box(-1, 1, dim=2), certify=certify)
+    assert found.count == 1 + met.sum() + inside.sum()
+    assert (found.patterns == (found.centroids @ a.T + c > 0)).all()
+    assert abs(found.volumes.sum() - 4) < 1e-12
+
+
 def test_bounds_hold_and_are_ordered(nets):
     for widths in [(8, 8), (16, 16), (4, 3, 5), (2, 2, 2)]:
         bounds = td.piecewise.count_bounds(widths, 2)
