@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.cases.piecewise_plane import network, numpy_cutter
 from torch import nn
 
-TITLE = "linear regions of a hundred 2-8-1 networks on a square (sorted volumes)"
+TITLE = "linear regions of a thousand 2-8-1 networks on a square (sorted volumes)"
 TOLERANCE = 1e-9
 GOALS = {"vectorised numpy": 10.0}
 
@@ -16,7 +16,7 @@ GOALS = {"vectorised numpy": 10.0}
 def contenders(quick: bool = False) -> dict[str, Callable[[], np.ndarray]]:
     import theodolite as td
 
-    models = [network((2, 8, 1), seed) for seed in range(10 if quick else 100)]
+    models = [network((2, 8, 1), seed) for seed in range(10 if quick else 1000)]
     layers = [
         [(m.weight.detach().numpy(), m.bias.detach().numpy()) for m in model if isinstance(m, nn.Linear)] for model in models
     ]

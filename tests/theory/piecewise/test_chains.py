@@ -126,9 +126,10 @@ def test_errors_in_compiled_code_are_those_of_the_program(nets, make, domain):
 def test_layers_in_a_row_are_carried_like_any_other():
     task = Task(lower(tents(5), (1,)), td.box(0, 1, dim=1).charts[0])
     assert task.program.relu_layers[2].tolist() == [True, False] * 5
-    assert isinstance(task.begun, Found)
-    assert by_pattern(task.begun).keys() == by_pattern(step_by_step(task)).keys()
-    assert np.allclose(np.diff(task.begun.cells.points[:, 0].reshape(-1, 2), axis=1), 1 / 32, rtol=0, atol=1e-15)
+    begun = task.begin()
+    assert isinstance(begun, Found)
+    assert by_pattern(begun).keys() == by_pattern(step_by_step(task)).keys()
+    assert np.allclose(np.diff(begun.cells.points[:, 0].reshape(-1, 2), axis=1), 1 / 32, rtol=0, atol=1e-15)
 
 
 def test_the_chain_of_a_module_is_that_of_its_steps(nets):
@@ -143,7 +144,7 @@ def test_the_chain_of_a_module_is_that_of_its_steps(nets):
 def test_one_output_stays_in_compiled_code(nets, output):
     model = nets["he"]((2, 9, 7, 3), 0)
     task = Task(lower(model, (2,), output), td.box(-1, 1, dim=2).charts[0])
-    assert isinstance(task.begun, Found)
+    assert isinstance(task.begin(), Found)
     x = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = td.piecewise.regions(model, td.box(-1, 1, dim=2), output=output)
     assert np.allclose(found(x.numpy())[:, 0], model(x).detach().numpy()[:, output], atol=1e-12)
@@ -159,7 +160,7 @@ def test_the_step_by_step_walk_takes_over_behind_any_layer(nets, monkeypatch, di
     expected, behind = by_pattern(step_by_step(task)), set()
     for room in range(10, 2000, 10):
         monkeypatch.setattr(enumeration, "SLICE", room)
-        begun = task.plain().begun
+        begun = task.plain().begin()
         behind.add("all" if isinstance(begun, Found) else "layer" if begun.sides is None else "ReLU")
         assert by_pattern(Found.join(list(enumerate_cells(task, begun)))).keys() == expected.keys()
     assert behind == {"all", "layer", "ReLU"}

@@ -81,7 +81,7 @@ def carry(shape, chart, layers, coarse, limits):
         limits: most numbers in the maps of a layer's cells; most neurons of a layer that cuts.
 
     Returns:
-        How many layers were done; the parts, (points, starts, facets, labels, facet_starts, masks); the maps of the outputs, or of
+        How many layers were done; the parts, (points, starts, facets, labels), with a facet per vertex; the maps of the outputs, or of
         the parents behind the last of these layers, before its ReLU, (P, d + 1, n); the parents (R,), rows of these, and the sides of
         the last layer (R, n), or None and None once all layers are done; packed patterns (R, bytes).
     """
@@ -109,5 +109,5 @@ def carry(shape, chart, layers, coarse, limits):
     if done == hidden < len(relus):
         done, maps = done + 1, _layer(parameters[at:], sizes[done], maps, parents, sides)
     if done == len(relus) > hidden:
-        return done, cells, maps, None, None, bits
-    return done, cells, maps, parents, sides, bits
+        return done, cells[:4], maps, None, None, bits
+    return done, cells[:4], maps, parents, sides, bits

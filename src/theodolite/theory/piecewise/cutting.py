@@ -44,8 +44,9 @@ def _decided(function: Callable[[list[Task]], R], tasks: list[Task]) -> R:
 
 def _cut_regions(tasks: list[Task], domain: Domain, certify: str, limit: int | None, executor: Executor | None) -> Regions:
     program = tasks[0].program
+    begun: Frame | Found | None = None
     if executor is None and limit is None and len(tasks) == 1:
-        begun = tasks[0].begun
+        begun = tasks[0].begin()
         if isinstance(begun, Found):  # small jobs: nothing to join, to show or to stop
             return as_regions(
                 program, domain, certify, in_domain(tasks[0], begun), np.zeros(len(begun.bits), dtype=np.int64), True
@@ -53,7 +54,7 @@ def _cut_regions(tasks: list[Task], domain: Domain, certify: str, limit: int | N
     batches: list[Found] = []
     charts: list[Array] = []
     total, complete = 0, True
-    for k, found in progress(_batches(tasks, executor), "cutting regions"):
+    for k, found in progress(_batches(tasks, begun, executor), "cutting regions"):
         batches.append(found)
         charts.append(np.full(len(found.bits), k))
         total += len(found.bits)
@@ -77,10 +78,10 @@ def as_regions(program: Program, domain: Domain, certify: str, found: Found, cha
     )
 
 
-def _batches(tasks: list[Task], executor: Executor | None) -> Iterator[tuple[int, Found]]:
+def _batches(tasks: list[Task], begun: Frame | Found | None, executor: Executor | None) -> Iterator[tuple[int, Found]]:
     for k, task in enumerate(tasks):
         if executor is None:
-            for found in enumerate_cells(task):
+            for found in enumerate_cells(task, begun):
                 yield k, in_domain(task, found)
         else:
             for found in carried_out(finish, ((task.plain(), tile) for tile in tiles(task)), executor):

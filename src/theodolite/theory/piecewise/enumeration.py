@@ -94,8 +94,7 @@ class Task:
         """The same without what has been worked out here, for sending it elsewhere."""
         return replace(self)
 
-    @cached_property
-    def begun(self) -> Frame | Found:
+    def begin(self) -> Frame | Found:
         """The frame to begin with, or what compiled code makes of it in one go: for chains of ReLU layers, up to one slice."""
         layers, chart = self.program.relu_layers, self.chart
         relus, dim = layers[2].tolist(), chart.dim
@@ -104,10 +103,10 @@ class Task:
         start = chart.vertices, chart.is_box, chart.start
         limits = SLICE, BLOCK if dim == 2 else LINES
         coarse = COARSE if self.certify == "none" else np.inf
-        done, parts, maps, parents, sides, bits = _carry()((0,) * dim, start, layers, coarse, limits)
+        done, (points, starts, facets, labels), maps, parents, sides, bits = _carry()((0,) * dim, start, layers, coarse, limits)
         if not done:
             return self.first()
-        cells = Cells(*parts)
+        cells = Cells(points, starts, facets, labels, starts, np.empty((len(points), 0), np.uint64))  # d ≤ 2: a facet per vertex
         if parents is None:
             return Found(cells, bits, maps)
         step = done + sum(relus[:done])
@@ -219,7 +218,7 @@ def unpack_patterns(program: Program, bits: Array, stop: int | None = None) -> A
 
 def enumerate_cells(task: Task, frame: Frame | Found | None = None) -> Iterator[Found]:
     """All finished cells below ``frame``, batch by batch."""
-    after: Frame | Found = task.begun if frame is None else frame
+    after = task.begin() if frame is None else frame
     stack: list[Frame] = []
     while True:
         if isinstance(after, Found):

@@ -33,6 +33,9 @@ _GLOBAL_HOOKS, _GLOBAL_PRE_HOOKS = _modules._global_forward_hooks, _modules._glo
 #: The modules of a plain chain.
 _PLAIN = {nn.Linear, nn.ReLU}
 
+#: What numpy reads as it is.
+_READ = {torch.float64, torch.float32}
+
 
 def lower(model: nn.Module, input_shape: tuple[int, ...], output: int | None = None) -> Program:
     """The program of a module for inputs of one shape.
@@ -172,7 +175,7 @@ def _joined(arrays: list[Any]) -> Array:
 
 def _array(tensor: Any) -> Array:
     """A tensor's numbers, in float32 where they are such, else in float64; not copied unless they must be."""
-    if tensor.dtype is torch.float64 or tensor.dtype is torch.float32:
+    if tensor.dtype in _READ:
         return tensor.numpy(force=True)
     if tensor.is_complex():
         raise UnsupportedError(f"weights must be real, got {tensor.dtype}")
