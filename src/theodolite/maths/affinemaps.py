@@ -1,4 +1,4 @@
-"""Batches of affine maps through a ReLU with given patterns, and through the dense layer behind it.
+"""Batches of affine maps through a ReLU or LeakyReLU with given patterns, and through the dense layer behind it.
 
 A cut leaves parts that stand one after the other as they lie: the patterns of consecutive parts of one parent differ in about two
 places, whatever the width. The layer's map of a part is therefore that of the part before, corrected by a multiple of one column of
@@ -16,28 +16,29 @@ import numpy as np
 
 from theodolite.maths.compiled import compiled, inlined, inner, relaxed
 
-__all__ = ["masked_affine", "masked_gather"]
+__all__ = ["sloped_affine", "sloped_gather"]
 
 
 @compiled
-def masked_gather(maps, parents, bits):
-    """Row r of the result is maps[parents[r]] where bits[r] is 1, and zero where it is 0.
+def sloped_gather(maps, parents, bits, slopes):
+    """Row r of the result is maps[parents[r]], each column j of it times slopes[bits[r, j], j].
 
     Args:
         maps: (P, k, n) float64.
         parents: (R,) int64.
         bits: (R, n) uint8.
+        slopes: (2, n) float64: below and above zero; 0 and 1 for a ReLU.
 
     Returns:
         (R, k, n).
     """
     count, k, n = len(parents), maps.shape[1], maps.shape[2]
-    out = np.empty((count, k, n))
+    below, above, out = slopes[0], slopes[1], np.empty((count, k, n))
     for r in range(count):
         p = parents[r]
         for i in range(k):
             for j in range(n):
-                out[r, i, j] = maps[p, i, j] if bits[r, j] else 0.0
+                out[r, i, j] = maps[p, i, j] * (above[j] if bits[r, j] else below[j])
     return out
 
 
@@ -148,13 +149,14 @@ def _shifted(products, bias, k):
 
 
 @relaxed
-def masked_affine(maps, parents, bits, columns, bias):
-    """Σ_j bits[r, j] maps[parents[r], i, j] columns[j], plus the bias in the last row i = k − 1.
+def sloped_affine(maps, parents, bits, slopes, columns, bias):
+    """Σ_j slopes[bits[r, j], j] maps[parents[r], i, j] columns[j], plus the bias in the last row i = k − 1.
 
     Args:
         maps: (P, k, n) float64: slopes, then the constant.
         parents: (R,) int64.
         bits: (R, n) uint8.
+        slopes: (2, n) float64: of the switches, below and above zero; 0 and 1 for a ReLU.
         columns: (n, m) float64, C-contiguous: the layer's weights, transposed.
         bias: (m,) float64.
 
@@ -165,10 +167,10 @@ def masked_affine(maps, parents, bits, columns, bias):
     """
     count, k, n, m = len(parents), maps.shape[1], maps.shape[2], len(bias)
     if n <= FEW:
-        return _shifted(np.dot(masked_gather(maps, parents, bits).reshape(count * k, n), columns), bias, k)
+        return _shifted(np.dot(sloped_gather(maps, parents, bits, slopes).reshape(count * k, n), columns), bias, k)
     positions, starts, fresh = _flips(maps, parents, bits, columns)
     anew = np.flatnonzero(fresh)
-    made = _shifted(np.dot(masked_gather(maps, parents[anew], bits[anew]).reshape(len(anew) * k, n), columns), bias, k)
+    made = _shifted(np.dot(sloped_gather(maps, parents[anew], bits[anew], slopes).reshape(len(anew) * k, n), columns), bias, k)
     out, done = np.empty((count, k, m)), 0
     for r in range(count):
         for i in range(k):
@@ -176,7 +178,8 @@ def masked_affine(maps, parents, bits, columns, bias):
                 out[r, i, o] = made[done, i, o] if fresh[r] else out[r - 1, i, o]
             for f in range(starts[r], starts[r + 1]):
                 j = positions[f]
-                change = maps[parents[r], i, j] if bits[r, j] else -maps[parents[r], i, j]
+                jump = slopes[1, j] - slopes[0, j]
+                change = maps[parents[r], i, j] * (jump if bits[r, j] else -jump)
                 for o in range(m):
                     out[r, i, o] += change * columns[j, o]
         done += fresh[r]

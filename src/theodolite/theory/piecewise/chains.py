@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import overload
 
-from theodolite.maths.affinemaps import masked_affine
+from theodolite.maths.affinemaps import sloped_affine
 from theodolite.maths.compiled import compiled, inner
 from theodolite.maths.cutters import Cutters
 from theodolite.maths.intervals import subdivide_intervals
@@ -27,8 +27,10 @@ __all__ = ["carry"]
 @inner
 def _layer(parameters, n, maps, parents, sides):
     """Maps behind a ReLU with the patterns ``sides``, through the layer whose W (m, n) and b are ``parameters``: (R, d + 1, m)."""
-    m = len(parameters) // (n + 1)
-    return masked_affine(maps, parents, sides, parameters[: m * n].reshape(m, n).T.copy(), parameters[m * n :])
+    m, slopes = len(parameters) // (n + 1), np.zeros((2, n))
+    for j in range(n):
+        slopes[1, j] = 1.0
+    return sloped_affine(maps, parents, sides, slopes, parameters[: m * n].reshape(m, n).T.copy(), parameters[m * n :])
 
 
 @inner

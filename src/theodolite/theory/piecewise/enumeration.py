@@ -284,7 +284,7 @@ def _cut(task: Task, index: int, cells: Cells, source: Array, owners: Array, spa
 
 def _through_switches(program: Program, frame: Frame) -> tuple[dict[int, Array], int]:
     """Maps of a frame's own cells, after the switches by which they were cut; and the step that comes next."""
-    from theodolite.maths.affinemaps import masked_affine, masked_gather
+    from theodolite.maths.affinemaps import sloped_affine, sloped_gather
 
     if frame.sides is None:
         return {k: v[frame.parents] for k, v in frame.values.items()}, frame.step
@@ -293,15 +293,16 @@ def _through_switches(program: Program, frame: Frame) -> tuple[dict[int, Array],
     assert not isinstance(step, Affine)
     source = frame.values[step.source]
     values = {k: v[frame.parents] for k, v in frame.values.items() if program.last_use.get(k, -1) > index}
-    if not (isinstance(step, Switching) and step.is_relu):
+    slopes = step.halves if isinstance(step, Switching) else None
+    if slopes is None:
         values[index + 1] = step.maps(source[frame.parents], frame.sides)
         return values, frame.step
     following = program.steps[frame.step] if frame.step < len(program.steps) else None
     alone = program.last_use.get(index + 1) == frame.step
     if isinstance(following, Affine) and following.is_dense and following.sources == (index + 1,) and alone:
-        values[frame.step + 1] = masked_affine(source, frame.parents, frame.sides, following.columns, following.bias)
+        values[frame.step + 1] = sloped_affine(source, frame.parents, frame.sides, slopes, following.columns, following.bias)
         return values, frame.step + 1
-    values[index + 1] = masked_gather(source, frame.parents, frame.sides)
+    values[index + 1] = sloped_gather(source, frame.parents, frame.sides, slopes)
     return values, frame.step
 
 

@@ -122,11 +122,19 @@ class Switching:
         return self.knots.size
 
     @cached_property
+    def halves(self) -> Array | None:
+        """Slopes below and above zero, (2, n), where every entry is z ↦ βz above it and αz below, |α| ≤ |β|; else None."""
+        if self.knots.shape[1] != 1 or np.count_nonzero(self.knots) or np.count_nonzero(self.offsets):
+            return None
+        slopes = np.ascontiguousarray(self.slopes.T)
+        return slopes if (np.abs(slopes[0]) <= np.abs(slopes[1])).all() else None
+
+    @cached_property
     def is_relu(self) -> bool:
         """Whether every entry is z ↦ max(z, 0): the commonest case, whose slopes are the pattern itself."""
-        if self.knots.shape[1] != 1:
+        if self.halves is None:
             return False
-        return not any(map(np.count_nonzero, (self.knots, self.offsets, self.slopes[:, 0], self.slopes[:, 1] - 1.0)))
+        return not np.count_nonzero(self.halves[0]) and not np.count_nonzero(self.halves[1] - 1.0)
 
     def rows(self, value: Array) -> Array:
         """The affine maps whose signs the switches are, (R, d + 1, n·K)."""
