@@ -49,10 +49,9 @@ RESOLUTION = 1e-7
 @inlined
 def hides(value, tolerance, error, slope, extent):
     """Whether an undecided sign must not count as zero: at an ill-determined vertex, or over too large a distance."""
-    # what vanishes in floats vanishes in truth, as a rule: boundaries through one point, of integers or without biases; and a
-    # function that stays within its error on the whole domain has no boundary
-    far = tolerance > ILL * error or tolerance > RESOLUTION * extent * slope
-    return value != 0.0 and far and extent * slope > error
+    # what vanishes in floats vanishes in truth, as a rule: boundaries through one point, of integers or without biases. A function may
+    # be as small as its error on the domain and still have a boundary here: where neurons that are off here are much larger
+    return value != 0.0 and (tolerance > ILL * error or tolerance > RESOLUTION * extent * slope)
 
 
 class Cutters(NamedTuple):

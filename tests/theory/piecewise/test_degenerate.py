@@ -9,7 +9,7 @@ from torch import nn
 
 import theodolite as td
 from theodolite.maths.polyhedra import box_polytope, meet, subdivide, volume
-from theodolite.theory.piecewise.enumeration import Found, Task, enumerate_cells, unpack_patterns
+from theodolite.theory.piecewise.enumeration import Task, enumerate_cells
 from theodolite.theory.piecewise.lowering import lower
 
 
@@ -177,18 +177,34 @@ def test_nearly_parallel_boundaries(nets, widths, apart, certify):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
-def test_functions_that_vanish_up_to_rounding_are_no_boundaries(nets, dim):
-    """Three equal neurons, of which the next layer takes 0.1 + 0.2 − 0.3 times: floats alone do, nothing is decided exactly."""
+def test_functions_that_vanish_up_to_rounding_are_decided(nets, dim):
+    """Three equal neurons, of which the next layer takes 0.1 + 0.2 − 0.3 times, which is not zero over ℚ."""
     model, cube = nets["he"]((dim, 8, 8, 1), 0), td.box(-1, 1, dim=dim)
     with torch.no_grad():
         model[0].weight[1:3], model[0].bias[1:3] = model[0].weight[0], model[0].bias[0]
         model[2].weight[5], model[2].bias[5] = 0, 0
         model[2].weight[5, :3] = torch.tensor([0.1, 0.2, -0.3], dtype=torch.float64)
-    found = Found.join(list(enumerate_cells(Task(lower(model, (dim,)), cube.charts[0]))))  # raises where it will not do
-    exact = td.piecewise.regions(model, cube, certify="exact")
-    column = 8 + 5  # 0.1 + 0.2 − 0.3 is not zero over ℚ either: the patterns agree but for it
-    patterns = {tuple(np.delete(p, column)) for p in unpack_patterns(lower(model, (dim,)), found.bits).astype(bool)}
-    assert patterns == {tuple(np.delete(p, column)) for p in exact.patterns}
+    found, exact = td.piecewise.regions(model, cube), td.piecewise.regions(model, cube, certify="exact")
+    assert {tuple(p) for p in found.patterns} == {tuple(p) for p in exact.patterns}
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("scale", [1e13, 1e17, 1e38, 1e100])
+def test_a_steep_neuron_hides_nothing_where_it_is_off(dim, scale):
+    """There, the next layer's neuron is no larger than its error where the steep one is on."""
+    model = nn.Sequential(nn.Linear(dim, 2), nn.ReLU(), nn.Linear(2, 1), nn.ReLU(), nn.Linear(1, 1)).double()
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].weight[0, 0], model[0].weight[1, -1] = scale, 1 if dim > 1 else -1
+        model[0].bias.copy_(torch.tensor([0.0, 2.0]))
+        model[2].weight.fill_(1), model[2].bias.fill_(-2.25)
+        model[4].weight.fill_(1), model[4].bias.zero_()
+    domain = td.box(-1, 1, dim=dim)
+    found, exact = (td.piecewise.regions(model, domain, certify=c) for c in ("none", "exact"))
+    assert {tuple(p) for p in found.patterns} == {tuple(p) for p in exact.patterns}
+    point = np.full(dim, -0.5)
+    point[-1] = 0.5 if dim > 1 else -0.5
+    assert found(point).item() == 0.25
 
 
 @pytest.mark.parametrize("scale", [1e7, 1e10, 1e13])

@@ -133,3 +133,19 @@ def test_images_without_their_channel_are_refused():
     model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU())
     with pytest.raises(td.ArgumentError, match=r"shape that the model takes, got \(3, 3\)"):
         td.piecewise.local_region(model, np.ones((3, 3)))
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize("k", [44, 48, 52])
+def test_a_neuron_that_is_on_in_a_sliver_stays(dim, k):
+    """On in [1 − 2⁻ᵏ, 1] only, and steep: regions without certificates may miss it."""
+    model = nn.Sequential(nn.Linear(dim, 2), nn.ReLU(), nn.Linear(2, 1)).double()
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].weight[:, 0] = 1
+        model[0].bias.copy_(torch.tensor([-(1 - 2.0**-k), 0.0], dtype=torch.float64))
+        model[2].weight.copy_(torch.tensor([[2.0**k, 1.0]])), model[2].bias.zero_()
+    domain, corner = td.box(-1, 1, dim=dim), torch.ones(1, dim, dtype=torch.float64)
+    assert td.piecewise.dead_neurons(model, domain).tolist() == []
+    assert td.piecewise.always_on_neurons(model, domain).tolist() == []
+    assert td.piecewise.simplify(model, domain)(corner).item() == model(corner).item() == 2.0

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import theodolite as td
+from theodolite.core.errors import NumericalError
 
 REFERENCE = {"max": 1.557994883346459, "min": -0.344231370916527, "lip2": 2.831534278653697, "lipinf": 3.015606169874518}
 
@@ -370,3 +371,29 @@ def test_weights_of_any_precision_are_widened(nets, kinds):
     bare[2].bias = None
     found = td.piecewise.regions(bare, domain)
     assert np.allclose(found.maps[:, -1] + wide[2].bias.detach().numpy(), expected.maps[:, -1], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("certify", ["none", "filtered"])
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_values_beyond_the_range_of_floats_are_refused(nets, dim, certify):
+    model = nets["he"]((dim, 8, 8, 1), 6)
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            layer.weight *= 1e160
+            layer.bias *= 1e160
+    with pytest.raises(NumericalError, match="beyond the range of floats"):
+        td.piecewise.regions(model, td.box(-1, 1, dim=dim), certify=certify)
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_outputs_beyond_the_range_of_floats_have_no_integral(nets):
+    model = nets["he"]((2, 14, 1), 6)
+    with torch.no_grad():
+        model[0].weight *= 1e200
+        model[0].bias *= 1e200
+        model[2].weight *= 1e200
+    found = td.piecewise.regions(model, td.box(-1, 1, dim=2))
+    assert found.count == td.piecewise.regions(nets["he"]((2, 14, 1), 6), td.box(-1, 1, dim=2)).count
+    for call in (found.maximum, found.integral, found.lipschitz):
+        with pytest.raises(NumericalError, match="beyond the range of floats"):
+            call()

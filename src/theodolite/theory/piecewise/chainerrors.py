@@ -31,14 +31,17 @@ def chain_errors(layers, chart, points, coarse):
         coarse: where a bound in the worst case is larger, likely errors stand in its place.
 
     Returns:
-        (n,), what `error_bounds` finds, or else `likely_errors`.
+        (n,), what `error_bounds` finds, or else `likely_errors`; NaN where they leave the range of floats.
     """
     _, sizes, relus = layers
     total, start, room = np.int64(0), chart[2], _room(sizes)
     for k in range(len(relus)):
         total += sizes[k + 1] if relus[k] else 0
     errors, samples = np.empty(total), _samples(points)
-    if _worst(layers, start, samples, errors, room) > coarse:
+    worst, finite = _worst(layers, start, samples, errors, room)
+    if not finite:
+        return np.full(total, np.nan)
+    if worst > coarse:
         _likely(layers, start, samples, errors, room)
     return errors
 
@@ -105,10 +108,10 @@ def _repeated(start, count):
 
 @inner
 def _worst(layers, start, samples, errors, room):
-    """`error_bounds` to ``errors``; returns the largest."""
+    """`error_bounds` to ``errors``; returns the largest, and whether all are numbers."""
     parameters, sizes, relus = layers
     d, one = samples.shape[1] - 1, np.int64(1)
-    values, largest = _magnitudes(_repeated(start, one), samples, one), 0.0
+    values, largest, finite = _magnitudes(_repeated(start, one), samples, one), 0.0, True
     column, at, roundings = np.int64(0), np.int64(0), d + 2
     for k in range(len(relus)):
         n, m = sizes[k], sizes[k + 1]
@@ -117,11 +120,11 @@ def _worst(layers, start, samples, errors, room):
             values[0, j] += abs(parameters[at + m * n + j])
             if relus[k]:
                 errors[column + j] = _rounding_bound(roundings, d, values[0, j])
-                largest = max(largest, errors[column + j])
+                largest, finite = max(largest, errors[column + j]), finite and errors[column + j] < np.inf
         at += m * (n + 1)
         if relus[k]:
             column, roundings = column + m, roundings + 2
-    return largest
+    return largest, finite
 
 
 @inner

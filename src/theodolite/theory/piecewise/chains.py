@@ -93,7 +93,7 @@ def carry(shape, chart, layers, coarse, limits):
     errors = chain_errors(layers, chart, cells[0], coarse)
     maps, done, at, column = start, np.int64(0), np.int64(0), np.int64(0)
     parents, sides, bits = np.zeros(1, np.int64), np.ones((1, sizes[0]), np.uint8), np.empty((1, 0), np.uint8)
-    while done < hidden and (sizes[done + 1] <= neurons or not relus[done]):
+    while done < hidden and (not len(errors) or errors[0] < np.inf) and (sizes[done + 1] <= neurons or not relus[done]):
         n, m = sizes[done], sizes[done + 1]
         if len(parents) * maps.shape[1] * n > room and done:
             break

@@ -31,7 +31,17 @@ class _Left(Enum):
     OUT = "left out"
 
 
-def _regions_of(model: nn.Module | Regions | StoredRegions, domain: Domain | _Left | None, certify: Certify = "none") -> Regions:
+def _told_apart(model: nn.Module, domain: Domain | None) -> Regions:
+    """Regions with their patterns as they are over ℚ, where that can be had: for d ≤ 6."""
+    try:
+        return regions(model, domain, certify="filtered")
+    except UnsupportedError:
+        return regions(model, domain)
+
+
+def _regions_of(
+    model: nn.Module | Regions | StoredRegions, domain: Domain | _Left | None, certify: Certify | None = None
+) -> Regions:
     """The regions of a network on the domain that it needs, or given regions as they are, in memory."""
     if isinstance(model, StoredRegions):
         model = model.load()
@@ -43,7 +53,7 @@ def _regions_of(model: nn.Module | Regions | StoredRegions, domain: Domain | _Le
         )
     if domain is _Left.OUT:
         raise ArgumentError("domain must be given with a network, e.g. td.box(-1, 1, dim=2), or None for all of ℝᵈ; got none")
-    return regions(model, domain, certify=certify)
+    return _told_apart(model, domain) if certify is None else regions(model, domain, certify=certify)
 
 
 def to_shallow(
@@ -182,7 +192,7 @@ def dead_neurons(model: nn.Module | Regions | StoredRegions, domain: Domain | _L
     """Pattern columns (neurons) that are off on the whole domain, exactly: nowhere in it is their pre-activation positive.
 
     Args:
-        model: a network, or its `Regions`.
+        model: a network, or its `Regions`, which are taken as they are: those with ``certify="none"`` may miss thin regions.
         domain: where, as for `regions` (None is all of ℝᵈ); left out with `Regions`.
 
     Raises:
@@ -195,7 +205,7 @@ def always_on_neurons(model: nn.Module | Regions | StoredRegions, domain: Domain
     """Pattern columns (neurons) that are on in all regions of the domain: they act as linear units there.
 
     Args:
-        model: a network, or its `Regions`.
+        model: a network, or its `Regions`, which are taken as they are: those with ``certify="none"`` may miss thin regions.
         domain: where, as for `regions` (None is all of ℝᵈ); left out with `Regions`.
 
     Raises:
@@ -218,7 +228,8 @@ def simplify(model: nn.Module, domain: Domain | None) -> Simplified:
     """The network without its neurons whose output is constant on the domain, exactly the same function there.
 
     Dead ReLUs go; so do saturated hard activations and neurons without inputs. A constant other than zero moves into the next bias
-    (rounded once). Neurons that are always on are linear, not constant, and stay.
+    (rounded once). Neurons that are always on are linear, not constant, and stay. Regions are told apart exactly for d ≤ 6; beyond, by
+    linear programs, a neuron that is on nowhere but in regions thinner than 1e-9 counts as off.
 
     Args:
         model: a chain (`torch.nn.Sequential`) of Linear layers and elementwise activations.
@@ -250,7 +261,7 @@ def simplify(model: nn.Module, domain: Domain | None) -> Simplified:
             raise UnsupportedError(
                 f"simplify takes chains of Linear and elementwise activations, got {type(module).__name__} at {k}"
             )
-    found = regions(model, domain)
+    found = _told_apart(model, domain)
     found._need_all("a simplification")
     simplified = Simplified(*(copy.deepcopy(m) for m in layers))
     simplified.train(model.training)

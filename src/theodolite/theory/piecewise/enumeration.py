@@ -19,7 +19,7 @@ import numpy as np
 from theodolite.core.errors import NumericalError
 from theodolite.theory.piecewise.cells import PAIR, Cells, Cut, split_cells
 from theodolite.theory.piecewise.domains import Chart
-from theodolite.theory.piecewise.errors import error_bounds, likely_errors
+from theodolite.theory.piecewise.errors import COARSE, switch_errors
 from theodolite.theory.piecewise.exactcells import ExactChart, float_cells
 from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program, Switching
 
@@ -33,9 +33,6 @@ BLOCK, BATCH = 128, 2048
 
 #: Most neurons of a layer that cut intervals in one go, whose zeros are put in order one by one.
 LINES = 1024
-
-#: Above this, bounds on errors in the worst case blur the picture: they grow like the product of all |W|, the errors do not.
-COARSE = 1e-12
 
 
 class DegenerateError(NumericalError):
@@ -66,19 +63,8 @@ class Task:
 
     @cached_property
     def errors(self) -> dict[int, Array]:
-        """Error bounds of the switches, by step; likely errors where nothing is certified and the bounds are useless."""
-        program, chart, certain = self.program, self.chart, self.certify in ("filtered", "exact")
-        layers = program.relu_layers
-        if 0 < layers[1][1:][layers[2]].sum() == program.switches:
-            from theodolite.theory.piecewise.chainerrors import chain_errors
-
-            start = chart.vertices, chart.is_box, chart.start
-            found = chain_errors(layers, start, chart.cell[0], np.inf if certain else COARSE)
-            return {i: found[low:high] for i, (low, high) in program.columns.items()}
-        bounds = error_bounds(program, chart)
-        if not certain and any(bounds[i].max(initial=0.0) > COARSE for i in program.nonlinear):
-            return likely_errors(program, chart, bounds)
-        return bounds
+        """Errors of the switches, by step."""
+        return switch_errors(self.program, self.chart, self.certify)
 
     @cached_property
     def extent(self) -> float:
@@ -271,7 +257,7 @@ def _cut(task: Task, index: int, cells: Cells, source: Array, owners: Array, spa
     step = task.program.steps[index]
     assert not isinstance(step, Affine)
     low, stop = span
-    if task.certify == "exact":  # nothing in floating point
+    if task.certify == "exact" or not np.isfinite(task.errors[index][low:stop]).all():  # nothing in floating point
         nothing = np.zeros((0, stop - low), dtype=np.uint8)
         return Cut(cells.part(0, 0), np.zeros(0, dtype=np.int64), nothing, np.ones(len(cells), dtype=bool))
     if isinstance(step, Maximum):

@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from theodolite.core.errors import NumericalError
 from theodolite.theory.piecewise.cells import UNIT
 from theodolite.theory.piecewise.domains import Chart
 from theodolite.theory.piecewise.program import Affine, Array, Maximum, Program, Switching
 
-__all__ = ["error_bounds", "likely_errors", "rounding_bound"]
+__all__ = ["COARSE", "error_bounds", "likely_errors", "rounding_bound", "switch_errors"]
 
 #: Standard errors that a likely error stands for.
 SAFETY = 64.0
+
+#: Above this, bounds on errors in the worst case blur the picture: they grow like the product of all |W|, the errors do not.
+COARSE = 1e-12
 
 #: Up to this dimension all 2^d corners of a box are tried.
 MANY = 6
@@ -28,6 +32,33 @@ def rounding_bound(roundings: int, dim: int, magnitude: Any) -> Any:
         magnitude: the same chain of products and sums on absolute values.
     """
     return 2 * UNIT * (roundings + dim + 4) * magnitude
+
+
+def switch_errors(program: Program, chart: Chart, certify: str) -> dict[int, Array]:
+    """Errors of the switches on a chart, by step: bounds, or where nothing is certified, likely errors where the bounds are useless.
+
+    Raises:
+        NumericalError: values beyond the range of floats, unless all is exact.
+    """
+    from theodolite.theory.piecewise.chainerrors import chain_errors
+
+    layers, certain = program.relu_layers, certify in ("filtered", "exact")
+    if 0 < layers[1][1:][layers[2]].sum() == program.switches:
+        found = chain_errors(layers, (chart.vertices, chart.is_box, chart.start), chart.cell[0], np.inf if certain else COARSE)
+        if np.isfinite(found).all():
+            return {i: found[low:high] for i, (low, high) in program.columns.items()}
+    with np.errstate(over="ignore", invalid="ignore"):
+        bounds = error_bounds(program, chart)
+        if _finite(bounds) and (certain or all(bounds[i].max(initial=0.0) <= COARSE for i in program.nonlinear)):
+            return bounds
+        likely = likely_errors(program, chart, bounds)
+    if certify != "exact" and not _finite(likely):
+        raise NumericalError("the network's values on the domain are beyond the range of floats; scale its layers")
+    return bounds if certain else likely
+
+
+def _finite(errors: dict[int, Array]) -> bool:
+    return all(np.isfinite(e).all() for e in errors.values())
 
 
 def error_bounds(program: Program, chart: Chart) -> dict[int, Array]:

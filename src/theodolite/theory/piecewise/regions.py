@@ -379,6 +379,10 @@ class Regions:
                 f"{what} needs all regions, but max_regions stopped the search after {self.count}; raise max_regions, or take a "
                 "smaller domain"
             )
+        if not np.isfinite(self.maps).all():
+            raise NumericalError(
+                f"{what} needs numbers, but the network's outputs are beyond the range of floats; scale its layers"
+            )
 
     def __repr__(self) -> str:
         where = "all of ℝ^" + str(self.dim) if self.domain is None else repr(self.domain)
