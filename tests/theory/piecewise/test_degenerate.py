@@ -270,3 +270,20 @@ def test_models_without_a_program_are_refused_by_name():
         td.piecewise.regions(nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6, track_running_stats=False)), td.box(-1, 1, dim=2))
     with pytest.raises(td.ArgumentError, match="shape that the model takes"):
         td.piecewise.regions(nn.MultiheadAttention(2, 1), td.box(-1, 1, dim=2))
+
+
+def test_a_sliver_holds_no_point_that_is_far_from_it():
+    """Neurons that are multiples of one another but for rounding: their lines meet in slivers, and pass near points elsewhere."""
+    generator, worst = np.random.default_rng(0), 0.0
+    for _ in range(60):
+        base = generator.standard_normal((2, 3)) * [1, 1, 0.3]
+        rows = np.array([*base, *(base[generator.integers(0, 2)] * generator.choice([3, -7, 1e-3, 5]) for _ in range(2))])
+        model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)).double()
+        with torch.no_grad():
+            model[0].weight.copy_(torch.from_numpy(rows[:, :2])), model[0].bias.copy_(torch.from_numpy(rows[:, 2]))
+            model[2].weight.copy_(torch.from_numpy(generator.standard_normal((1, 4))))
+        found = td.piecewise.regions(model, td.box(-1, 1, dim=2), certify="filtered")
+        points = np.concatenate([*found.vertices, *((v + np.roll(v, -1, axis=0)) / 2 for v in found.vertices)])
+        expected = model(torch.from_numpy(points)).detach().numpy()
+        worst = max(worst, np.abs(found(points) - expected).max())
+    assert worst < 1e-9

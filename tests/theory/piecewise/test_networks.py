@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import theodolite as td
+from theodolite.core.errors import UnsupportedError
 from theodolite.theory.piecewise.lowering import lower
 
 
@@ -285,3 +286,30 @@ def test_inputs_of_the_wrong_size_are_named(nets):
     ):
         with pytest.raises(td.ArgumentError, match=r"inputs \(of the domain, x or points\) must have .* takes: 5, got 2"):
             call()
+
+
+class Untraceable(nn.Module):
+    """What a tracer takes for a constant."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.inner, self.outer = kind, nn.Linear(2, 6), nn.Linear(6, 1)
+
+    def forward(self, x):
+        h = torch.relu(self.inner(x))
+        if self.kind == "numpy":
+            h = h + torch.from_numpy(h.detach().numpy() ** 2)
+        if self.kind == "random":
+            h = h + torch.randn(h.shape)
+        return self.outer(h)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "random"])
+def test_what_a_tracer_takes_for_a_constant_is_refused(kind):
+    model = Untraceable(kind)
+    for call in (td.piecewise.regions, td.piecewise.to_shallow):
+        with pytest.raises(UnsupportedError, match="differ on a probe input"):
+            call(model, td.box(-1, 1, dim=2))
+    with pytest.raises(UnsupportedError, match="differ on a probe input"):
+        td.piecewise.local_region(model, torch.zeros(2))
+    assert td.piecewise.regions(Untraceable("none"), td.box(-1, 1, dim=2)).count > 1

@@ -299,3 +299,9 @@ def test_a_network_needs_a_domain_and_regions_have_one(nets, name):
     call(found), call(found, found.domain), call(model, None)
     with pytest.raises(td.ArgumentError, match="domain must be left out with regions"):
         call(found, td.box(-2, 2, dim=2))
+
+
+def test_no_random_numbers_are_drawn(nets):
+    model, before = nets["he"]((2, 4, 1), 0), torch.get_rng_state()
+    td.piecewise.to_shallow(model, td.box(-1, 1, dim=2))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -70,13 +70,25 @@ def containing(regions: Regions, points: Array) -> Array:
         return found
     facing, size = regions._oriented * np.append(regions._extent, 1.0), regions._extent
     rows = facing / np.maximum(np.linalg.norm(facing[:, :-1], axis=1), 1e-300)[:, None]
+    low, high = _boxes(regions)
     for k in map(int, left):
-        beyond = np.maximum.reduceat(rows[:, :-1] @ (points[k] / size) + rows[:, -1], regions.cells.facet_starts[:-1])
+        place = points[k] / size
+        beyond = np.maximum.reduceat(rows[:, :-1] @ place + rows[:, -1], regions.cells.facet_starts[:-1])
         beyond[regions.charts != charts[k]] = np.inf
         close = np.flatnonzero(beyond <= 1e-11)
+        # nearly parallel facets of a sliver pass near points that are far from it
+        here = close[((low[close] <= place) & (place <= high[close])).all(axis=1)]
         if len(close):
-            found[k] = close[0]
+            found[k] = here[0] if len(here) else close[0]
     return found
+
+
+def _boxes(regions: Regions) -> tuple[Array, Array]:
+    """The least boxes around all regions, with room for rounding, in units of the domain: (R, d) twice."""
+    if not regions.has_vertices:
+        return np.full((regions.count, regions.dim), -np.inf), np.full((regions.count, regions.dim), np.inf)
+    points, starts = regions.cells.points[:, :-1] / regions._extent, regions.cells.starts[:-1]
+    return np.minimum.reduceat(points, starts, axis=0) - 1e-9, np.maximum.reduceat(points, starts, axis=0) + 1e-9
 
 
 def facet_neighbours(cells: Cells, index: PatternIndex, resolution: Array) -> Array:

@@ -17,8 +17,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 __all__ = ["LARGEST", "SMALLEST", "integer", "number", "numbers", "plain_path"]
 
-#: Bounds on coordinates and on lengths, whose products are numbers still.
-LARGEST, SMALLEST = 1e150, 1e-150
+#: Bounds on coordinates and on lengths: second moments in six dimensions are numbers still.
+LARGEST, SMALLEST = 1e36, 1e-36
 
 
 def integer(value: Any, name: str, least: int = 1, instead: str = "") -> int:

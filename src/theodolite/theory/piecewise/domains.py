@@ -321,8 +321,8 @@ def slice2d(origin: Any, u: Any, v: Any, extent: float = 1.0) -> Domain:
     (o, shape), (first, shape_u), (second, shape_v) = (_vector(w, n) for w, n in ((origin, "origin"), (u, "u"), (v, "v")))
     if not shape == shape_u == shape_v:
         raise ArgumentError(f"origin, u and v must have one shape, got {shape}, {shape_u} and {shape_v}")
-    if not 0 < number(extent, "extent") < np.inf:
-        raise ArgumentError(f"extent must be positive and finite, got {extent!r}")
+    if not SMALLEST <= number(extent, "extent") <= LARGEST:
+        raise ArgumentError(f"extent must be positive, from {SMALLEST:g} to {LARGEST:g}, got {extent!r}; scale u and v")
     if len(o) < 2 or np.linalg.matrix_rank(np.stack([first, second])) < 2:
         raise ArgumentError("u and v must be linearly independent; they span no plane")
     square = float(extent) * np.array([[-1.0, -1.0], [1.0, 1.0]])
@@ -345,6 +345,8 @@ def polygon(vertices: Any) -> Domain:
     corners = numbers(vertices, "vertices", ndim=2)
     if len(corners) < 3 or corners.shape[1] != 2:
         raise ArgumentError(f"vertices must have shape (k, 2) with k ≥ 3, got {corners.shape}")
+    if (thinnest := np.ptp(corners, axis=0).min()) < SMALLEST:
+        raise ArgumentError(f"vertices must span at least {SMALLEST:g} in both directions, got {thinnest:g}; scale the inputs")
     edges = np.roll(corners, -1, axis=0) - corners
     after = np.roll(edges, -1, axis=0)
     turns = edges[:, 0] * after[:, 1] - edges[:, 1] * after[:, 0]

@@ -91,8 +91,8 @@ class Shallow(nn.Module):
         self.facets = facets
         self.certificate = certificate
         rows = facets.rows
-        self.half_spaces = nn.Linear(facets.dim, len(rows), dtype=torch.float64)
-        self.half_spaces.requires_grad_(False)
+        # not initialised, which would draw random numbers
+        self.half_spaces = nn.utils.skip_init(nn.Linear, facets.dim, len(rows), dtype=torch.float64).requires_grad_(False)
         self.half_spaces.weight.copy_(torch.from_numpy(rows[:, :-1]))
         self.half_spaces.bias.copy_(torch.from_numpy(rows[:, -1]))
         values = {"paper": np.full(len(facets.region), -np.inf), "exact": np.ones(len(facets.region)), "finite": facets.required}[
