@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from theodolite.cli.check import VERDICTS, run
+from theodolite.cli.check import VERDICTS, matches, run
 from theodolite.cli.main import main
+from theodolite.core.measurement import Judgement, Measurement
 from theodolite.core.quantity import QUANTITIES
 from theodolite.core.registry import quantity_named
+from theodolite.report.report import Row
 
 FACTORY = """
 import torch
@@ -38,6 +40,19 @@ def collapsed():
         net[0].weight.fill_(0.01)
         net[0].bias.zero_()
     return net
+
+def gated():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.LayerNorm(64), nn.Linear(64, 10))
+
+def labelled():
+    return points(), torch.arange(200) % 10
+
+def regression():
+    return points(), torch.randn(200, 10, generator=torch.Generator().manual_seed(2))
+
+def few():
+    return points()[:20]
 
 def points():
     return torch.randn(200, 64, generator=torch.Generator().manual_seed(1))
@@ -87,6 +102,62 @@ def test_a_misspelt_verdict_is_an_error_with_the_nearest(check, word, near):
 
 def test_no_verdict_at_all_is_an_error(check):
     assert check("healthy", "--fail-on", " , ")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [("points", "could not be measured: .*y"), ("regression", "was measured, but its verdicts do not apply")],
+)
+def test_a_verdict_that_could_not_be_checked_is_no_pass(check, data, reason):
+    code, said = check("healthy", "--data", f"nets.py:{data}", "--fail-on", "not-separated,chaotic")
+    assert code == 2
+    assert re.search(f"not-separated not checked, because generalization.output_margin {reason}", said.err)
+    assert "chaotic not checked" not in said.err
+    assert "rows checked" not in said.out
+
+
+def test_a_network_that_fails_says_what_was_not_checked_besides(check):
+    code, said = check("chaotic", "--fail-on", "not-separated,chaotic")
+    assert code == 1
+    assert "meanfield.chi_1 at 1: chaotic" in said.err
+    assert "not-separated not checked, because generalization.output_margin could not be measured" in said.err
+    assert "could not be measured" in said.out
+
+
+def test_bad_does_not_hide_a_verdict_that_could_not_be_checked(check):
+    assert check("healthy", "--fail-on", "bad")[0] == 0
+    code, said = check("healthy", "--fail-on", "bad,not-separated")
+    assert code == 2
+    assert "not-separated not checked" in said.err
+
+
+def test_a_verdict_that_is_decided_is_a_pass_or_a_failure(check):
+    code, said = check("healthy", "--data", "nets.py:labelled", "--fail-on", "not-separated")
+    assert code == 1
+    assert "not separated" in said.err
+
+
+def test_one_word_for_several_quantities_needs_all_of_them(check):
+    code, said = check("healthy", "--data", "nets.py:few", "--fail-on", "rank-")
+    assert code == 2
+    assert "rank- not checked, because rank.epsilon_rank could not be measured: " in said.err
+    assert check("healthy", "--data", "nets.py:few", "--fail-on", "one-direction")[0] == 0
+
+
+@pytest.mark.parametrize("word", ["c", "rank-", "n", "s"])
+def test_the_beginning_of_a_verdict_does_not_name_what_is_good(word):
+    said = {"rank.epsilon_rank": "full", "meanfield.chi_1": "critical", "rank.numerical_rank": "not full"}
+    said |= {"rank.stable_rank": "several directions", "generalization.output_margin": "separated"}
+    for quantity, verdict in said.items():
+        row = Row(quantity, "", "1", Measurement(1.0), None, Judgement(verdict), "", 9)
+        assert not matches(row, word)
+        assert not matches(Row(quantity, "", "1", Measurement(None), None, Judgement("not measured"), "", 9), word)
+
+
+def test_the_phase_of_a_network_with_norms_is_not_checked(check):
+    code, said = check("gated", "--fail-on", "chaotic")
+    assert code == 2
+    assert "chaotic not checked, because meanfield.chi_1 was measured, but its verdicts do not apply" in said.err
 
 
 def test_the_verdicts_that_can_be_named_are_those_that_judges_give():

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from theodolite.core.errors import ArgumentError, UnknownNameError, UnsupportedError
+from theodolite.lens.evaluation import evaluation
 from theodolite.lens.functional import FunctionalModel, as_inputs
 from theodolite.lens.kernel import parameter_jacobian, tangent_kernel
 from theodolite.lens.sensitivity import Plan
@@ -32,7 +33,7 @@ def slow_jacobian(model, x):
 
 def general_parameters(model, x):
     net = FunctionalModel(model)
-    with net.evaluation():
+    with evaluation():
         return Plan.probe(net, as_inputs(x, "x", torch.float64, net.device)).general
 
 
@@ -251,7 +252,7 @@ def test_tiles_do_not_matter(name, outputs):
     net = FunctionalModel(model)
     from theodolite.lens.kernel import _Job
 
-    with net.evaluation():
+    with evaluation():
         inputs = as_inputs(x, "x", torch.float64, net.device)
         plan = Plan.probe(net, inputs)
         for tile in (1, 2, 4):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 import theodolite as td
 from theodolite.core.errors import ArgumentError, UnsupportedError
@@ -91,3 +92,36 @@ def test_a_box_of_the_piecewise_topic_is_a_domain():
     assert torch.equal(net.weight, weight)
     with pytest.raises(ArgumentError, match="low < high"):
         td.rank.deterministic_init_(net, td.piecewise.segment([0.0, 0.0], [1.0, 0.0]))
+
+
+def _old_style(layer):
+    # The hook of torch.nn.utils.weight_norm, deprecated but in use: the weight is an attribute that the next forward overwrites.
+    with pytest.warns(FutureWarning):
+        return nn.utils.weight_norm(layer)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        parametrizations.spectral_norm,
+        parametrizations.weight_norm,
+        lambda layer: parametrizations.weight_norm(layer, "bias", dim=None),
+        lambda layer: prune.l1_unstructured(layer, "weight", amount=0.5),
+        _old_style,
+    ],
+    ids=["spectral", "weight", "bias", "pruned", "hook"],
+)
+@pytest.mark.parametrize("init", [td.rank.deterministic_init_, td.rank.uniform_density_init_])
+def test_a_weight_that_is_computed_is_refused_before_anything_is_written(wrap, init):
+    net = nn.Sequential(wrap(nn.Linear(3, 8)), nn.Tanh(), nn.Linear(8, 2))
+    before, rng = {k: v.clone() for k, v in net.state_dict().items()}, torch.random.get_rng_state()
+    with pytest.raises(UnsupportedError, match="computed by a parametrization or a hook"):
+        init(net, (-1, 1))
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert torch.equal(rng, torch.random.get_rng_state())
+
+
+def test_a_layer_normalised_after_the_initialisation_keeps_its_weights():
+    plain = td.rank.deterministic_init_(nn.Linear(3, 8), (-1, 1))
+    weight = plain.weight.detach().clone()
+    torch.testing.assert_close(parametrizations.weight_norm(plain).weight, weight)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from theodolite.cli.parse import command
 from theodolite.core.errors import ArgumentError, TheodoliteError, unknown
 
 if TYPE_CHECKING:
-    from theodolite.report.report import Row
+    from theodolite.report.report import Report, Row
 
 __all__ = ["VERDICTS", "main", "matches"]
 
@@ -35,8 +35,17 @@ VERDICTS = {
 }
 
 
+#: Quantity -> what its judge says where the number was measured, but its verdicts do not apply: targets that are no class labels,
+#: weights that were not read off the network, a network in which one layer's slope decides no phase.
+UNDECIDED = {
+    "generalization.output_margin": "",
+    "generalization.spectral_norm": "",
+    "meanfield.chi_1": "of this layer alone",
+}
+
+
 def run(target: str, /, fail_on: str = "bad", data: str = "digits", allow_pickle: bool = False) -> int:
-    """Diagnose a network and exit with code 1 if a row carries one of the named verdicts.
+    """Diagnose a network: exit with code 1 if a row carries one of the named verdicts, 2 if one of them could not be checked.
 
     Args:
         target: file.py:factory, package.module:factory, or a torch.export .pt2 file.
@@ -55,12 +64,40 @@ def run(target: str, /, fail_on: str = "bad", data: str = "digits", allow_pickle
     guilty = [row for row in report.rows if any(matches(row, word) for word in wanted)]
     for row in guilty:
         print(f"{row.quantity} at {row.layer or 'network'}: {row.verdict}. {row.advice}", file=sys.stderr)
+    gaps = _gaps(report, wanted)
+    told = "; ".join(f"{words} not checked, because {quantity} {reason}" for (words, quantity), reason in gaps.items())
+    if gaps and not guilty:
+        raise ArgumentError(f"--fail-on {fail_on} would pass unseen: {told}; give what is missing, or leave the verdict out")
+    if gaps:
+        print(told, file=sys.stderr)
     seen = [row for row in report.rows if row.value is not None]
-    if not seen:
-        reasons = {row.measured.reason for row in report.rows} or set(report.skipped.values())
-        raise ArgumentError(f"nothing that --fail-on {fail_on} names could be measured: {'; '.join(sorted(reasons))}")
-    print(f"{len(seen)} rows checked, {len(guilty)} with {', '.join(wanted)}")
+    missing = len(report.rows) - len(seen)
+    print(
+        f"{len(seen)} rows checked, {len(guilty)} with {', '.join(wanted)}"
+        + (f"; {missing} could not be measured" if missing else "")
+    )
     return 1 if guilty else 0
+
+
+def _gaps(report: Report, words: Sequence[str]) -> Mapping[tuple[str, str], str]:
+    """(words of --fail-on, quantity that decides them) -> why no row of it does; empty when each word was decided somewhere."""
+    found: dict[tuple[str, str], str] = {}
+    for quantity in _named_quantities(words):
+        rows = [row for row in report.rows if row.quantity == quantity]
+        if any(row.value is not None and row.verdict != UNDECIDED.get(quantity) for row in rows):
+            continue
+        about = ", ".join(word for word in words if quantity in _named_quantities([word]))
+        found[about, quantity] = _why(report, quantity, rows)
+    if "bad" in words and not any(row.value is not None for row in report.rows):
+        found["bad", "every quantity"] = f"could not be measured: {'; '.join(sorted(set(report.skipped.values())))}"
+    return found
+
+
+def _why(report: Report, quantity: str, rows: Sequence[Row]) -> str:
+    if any(row.value is not None for row in rows):
+        return "was measured, but its verdicts do not apply to this network and these data"
+    reasons = {row.measured.reason for row in rows} or {report.skipped.get(quantity, "no layer was observed")}
+    return f"could not be measured: {'; '.join(sorted(reasons))}"
 
 
 def _wanted(fail_on: str) -> list[str]:
@@ -87,9 +124,12 @@ def _names() -> Iterator[str]:
 
 def _needed(words: Sequence[str]) -> list[str] | None:
     """The quantities that the words are about; None for all."""
-    if "bad" in words:
-        return None
-    return list(dict.fromkeys(q for v, q in VERDICTS.items() if any(_named(v, q, word) for word in words)))
+    return None if "bad" in words else _named_quantities(words)
+
+
+def _named_quantities(words: Sequence[str]) -> list[str]:
+    """The quantities whose judges give the verdicts that the words name, in the order of the table; ``bad`` names none."""
+    return list(dict.fromkeys(q for v, q in VERDICTS.items() if any(word != "bad" and _named(v, q, word) for word in words)))
 
 
 def _named(verdict: str, quantity: str, word: str) -> bool:
@@ -110,7 +150,10 @@ def matches(row: Row, word: str) -> bool:
         >>> [matches(row, w) for w in ("bad", "collapsed", "rank-collapse", "chaotic", "meanfield-collapse")]
         [True, True, True, False, False]
     """
-    return row.judgement.level == "bad" if word == "bad" else _named(row.verdict, row.quantity, word)
+    if word == "bad":
+        return row.judgement.level == "bad"
+    # Judges also say what nothing is wrong with: rank- must not name "rank-full", nor c "critical".
+    return VERDICTS.get(row.verdict) == row.quantity and _named(row.verdict, row.quantity, word)
 
 
 def main(words: Sequence[str]) -> int:

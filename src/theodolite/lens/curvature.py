@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from theodolite.core.errors import ArgumentError
+from theodolite.lens.evaluation import evaluation
 from theodolite.lens.functional import FunctionalModel, ParameterChoice, as_inputs
 
 __all__ = ["LossHessian", "OutputHessian", "TangentOperator", "half_squared_error"]
@@ -48,19 +49,19 @@ class TangentOperator:
         tensor([6.], dtype=torch.float64)
     """
 
+    @evaluation()
     def __init__(
         self, model: nn.Module, x: Any, *, parameters: ParameterChoice = None, dtype: torch.dtype = torch.float64
     ) -> None:
         self.net = FunctionalModel(model, dtype, parameters)
         inputs = as_inputs(x, "x", dtype, self.net.device)
         self._variables = list(self.net.variables.values())
-        with self.net.evaluation():
-            self._outputs = self.net(inputs)
-            self.shape = tuple(self._outputs.shape)
-            self._dummy = torch.zeros_like(self._outputs, requires_grad=True)
-            # Jᵀu is linear in u; its derivative with respect to u in direction w is J w (the double-backward trick).
-            found = torch.autograd.grad(self._outputs, self._variables, self._dummy, create_graph=True, allow_unused=True)
-            self._pull = [(i, g) for i, g in enumerate(found) if g is not None and g.requires_grad]
+        self._outputs = self.net(inputs)
+        self.shape = tuple(self._outputs.shape)
+        self._dummy = torch.zeros_like(self._outputs, requires_grad=True)
+        # Jᵀu is linear in u; its derivative with respect to u in direction w is J w (the double-backward trick).
+        found = torch.autograd.grad(self._outputs, self._variables, self._dummy, create_graph=True, allow_unused=True)
+        self._pull = [(i, g) for i, g in enumerate(found) if g is not None and g.requires_grad]
 
     @property
     def size(self) -> int:
@@ -72,6 +73,7 @@ class TangentOperator:
         """Where vectors are taken."""
         return self.net.device
 
+    @torch.inference_mode(False)
     def transposed(self, u: torch.Tensor) -> list[torch.Tensor | None]:
         """Jᵀ u, one tensor per parameter."""
         found = torch.autograd.grad(
@@ -79,6 +81,7 @@ class TangentOperator:
         )
         return list(found)
 
+    @torch.inference_mode(False)
     def forward_mode(self, w: list[torch.Tensor | None]) -> torch.Tensor:
         """J w, flat."""
         pairs = [(g, w[i]) for i, g in self._pull if w[i] is not None]
@@ -121,6 +124,7 @@ class _Hessian:
         """The gradient, ``(P,)``."""
         return self.net.flatten(self._gradients).detach()
 
+    @torch.inference_mode(False)
     def __call__(self, v: torch.Tensor) -> torch.Tensor:
         """H v."""
         pairs = [
@@ -156,6 +160,7 @@ class LossHessian(_Hessian):
     Cost of a product: one double backward pass.
     """
 
+    @evaluation()
     def __init__(
         self,
         model: nn.Module,
@@ -169,15 +174,14 @@ class LossHessian(_Hessian):
         self.net = FunctionalModel(model, dtype, parameters)
         inputs = as_inputs(x, "x", dtype, self.net.device)
         (targets,) = as_inputs(y, "y", dtype, self.net.device)
-        with self.net.evaluation():
-            value = (loss or half_squared_error)(self.net.output(inputs), targets)
-            if not isinstance(value, torch.Tensor) or value.numel() != 1:
-                got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
-                raise ArgumentError(f"loss must return a scalar tensor, got {got}; use reduction='mean' or 'sum'")
-            if not bool(torch.isfinite(value)):
-                raise ArgumentError(f"the loss must be finite, got {float(value.detach())}")
-            self.value = float(value.detach())
-            self._differentiate(value.reshape(()))
+        value = (loss or half_squared_error)(self.net.output(inputs), targets)
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+            raise ArgumentError(f"loss must return a scalar tensor, got {got}; use reduction='mean' or 'sum'")
+        if not bool(torch.isfinite(value)):
+            raise ArgumentError(f"the loss must be finite, got {float(value.detach())}")
+        self.value = float(value.detach())
+        self._differentiate(value.reshape(()))
 
 
 class OutputHessian(_Hessian):
@@ -189,7 +193,7 @@ class OutputHessian(_Hessian):
         output: which of the flattened outputs.
     """
 
+    @evaluation()
     def __init__(self, net: FunctionalModel, sample: tuple[torch.Tensor, ...], output: int) -> None:
         self.net = net
-        with net.evaluation():
-            self._differentiate(net(sample)[0, output])
+        self._differentiate(net(sample)[0, output])

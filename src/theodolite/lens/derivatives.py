@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.func import functional_call, jacrev, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.func import jacrev, vmap
 from torch.utils._pytree import tree_map
 
 from theodolite.core.errors import ArgumentError, TheodoliteError, UnsupportedError
 from theodolite.lens import inputs
+from theodolite.lens.evaluation import evaluation, recordable
 from theodolite.lens.frozen import frozen
 from theodolite.lens.graph import tensors_in
+from theodolite.lens.substitution import call_with, tensors_of
 
 if TYPE_CHECKING:
     from theodolite.lens.lens import Lens
@@ -22,36 +23,45 @@ if TYPE_CHECKING:
 __all__ = ["default_loss", "hessian_product", "input_jacobian", "loss_gradients", "parameter_jacobian", "trainable"]
 
 
-def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name -> parameter, of those that require a gradient.
+def trainable(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Name -> parameter, of those that require a gradient; where it was made in inference mode, a leaf with its values.
 
     Raises:
         UnsupportedError: there is none.
     """
-    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found = {name: recordable(p).requires_grad_() for name, p in model.named_parameters() if p.requires_grad}
     if not found:
         raise UnsupportedError("the model has no trainable parameter; set requires_grad on those that you mean")
     return found
 
 
-def _losses(lens: Lens) -> Iterator[tuple[float, torch.Tensor]]:
-    """(share, loss) per batch, with its graph; shares sum to one."""
+def _call(model: nn.Module, parameters: Mapping[str, torch.Tensor], args: tuple[Any, ...], **kwargs: Any) -> Any:
+    """``model(*args, **kwargs)`` at ``parameters``."""
+    fixed = {name: recordable(tensor) for name, tensor in tensors_of(model).items() if name not in parameters}
+    return call_with(model, {**fixed, **parameters}, args, kwargs)
+
+
+def _losses(lens: Lens, parameters: Mapping[str, torch.Tensor]) -> Iterator[tuple[float, torch.Tensor]]:
+    """(share, loss) per batch, with its graph from ``parameters``; shares sum to one."""
     loss = lens.show("loss")
+
+    def model(*args: Any, **kwargs: Any) -> Any:
+        return _call(lens.model, parameters, args, **kwargs)
+
     total = sum(call.size for call in lens.calls)
     for call in lens.calls:
         if call.y is None:
             raise UnsupportedError("a loss needs targets; pass y, or a loader of pairs (x, y)")
-        with torch.enable_grad():
-            outputs = inputs.run(lens.model, call)
-            try:
-                value = loss(outputs, call.y)
-            except TheodoliteError:
-                raise
-            except Exception as error:
-                raise ArgumentError(
-                    f"loss raised {type(error).__name__} on outputs {_described(outputs)} and y {_described(call.y)}: {error}; "
-                    "pass loss=, a function of the model's outputs and y"
-                ) from error
+        outputs = inputs.run(model, call)
+        try:
+            value = loss(outputs, call.y)
+        except TheodoliteError:
+            raise
+        except Exception as error:
+            raise ArgumentError(
+                f"loss raised {type(error).__name__} on outputs {_described(outputs)} and y {_described(call.y)}: {error}; "
+                "pass loss=, a function of the model's outputs and y"
+            ) from error
         if not isinstance(value, torch.Tensor) or value.ndim != 0:
             shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
             raise ArgumentError(f"loss must return a scalar tensor, got {shape}; reduce it with .mean() or .sum()")
@@ -76,12 +86,13 @@ def _described(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
+@evaluation()
 def loss_gradients(lens: Lens) -> Mapping[str, torch.Tensor]:
     """Parameter name -> gradient of the mean loss; zero for parameters that the loss does not reach."""
     parameters = trainable(lens.model)
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     with frozen(lens.model):
-        for share, value in _losses(lens):
+        for share, value in _losses(lens, parameters):
             found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
             for name, gradient in zip(parameters, found, strict=True):
                 if gradient is not None:
@@ -89,6 +100,7 @@ def loss_gradients(lens: Lens) -> Mapping[str, torch.Tensor]:
     return total
 
 
+@evaluation()
 def hessian_product(lens: Lens) -> Callable[[torch.Tensor], torch.Tensor]:
     """``v -> ∇²L v`` on flattened trainable parameters, in the parameters' dtype; v may be (P,) or (P, k)."""
     parameters = trainable(lens.model)
@@ -98,19 +110,19 @@ def hessian_product(lens: Lens) -> Callable[[torch.Tensor], torch.Tensor]:
         pieces = list(v.split([p.numel() for p in parameters.values()]))
         vectors = [piece.view_as(p).to(p) for piece, p in zip(pieces, parameters.values(), strict=True)]
         total = torch.zeros(size, dtype=v.dtype, device=v.device)
-        # attention by its formula: the fused kernels have no second derivative
-        with frozen(lens.model), sdpa_kernel(SDPBackend.MATH):
-            for share, value in _losses(lens):
+        with frozen(lens.model):
+            for share, value in _losses(lens, parameters):
                 first = torch.autograd.grad(value, list(parameters.values()), create_graph=True, allow_unused=True)
-                pairs = [(g, u) for g, u in zip(first, vectors, strict=True) if g is not None]
-                inner = sum((g * u).sum() for g, u in pairs)
-                if not isinstance(inner, torch.Tensor) or not inner.requires_grad:
+                pairs = [(g, u) for g, u in zip(first, vectors, strict=True) if g is not None and g.requires_grad]
+                if not pairs:
                     continue  # the loss is affine in the parameters: its Hessian vanishes
-                second = torch.autograd.grad(inner, list(parameters.values()), allow_unused=True)
+                slopes, directions = zip(*pairs, strict=True)
+                second = torch.autograd.grad(slopes, list(parameters.values()), directions, allow_unused=True)
                 flat = [torch.zeros_like(p) if g is None else g for g, p in zip(second, parameters.values(), strict=True)]
                 total += share * torch.cat([g.reshape(-1) for g in flat]).to(total)
         return total
 
+    @evaluation()
     def product(v: torch.Tensor) -> torch.Tensor:
         if v.shape[0] != size:
             raise ArgumentError(f"v must have {size} rows, one per trainable parameter, got shape {tuple(v.shape)}")
@@ -120,7 +132,7 @@ def hessian_product(lens: Lens) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _single(model: nn.Module, parameters: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    output = functional_call(model, dict(parameters), (x.unsqueeze(0),))
+    output = _call(model, parameters, (x.unsqueeze(0),))
     if not isinstance(output, torch.Tensor):
         raise UnsupportedError(f"Jacobians need a model that returns one tensor, got {type(output).__name__}")
     return output.reshape(-1)
@@ -140,6 +152,7 @@ def _jacobians(function: Callable[..., Any], x: torch.Tensor) -> Any:
         return tree_map(lambda *parts: torch.stack(parts), *rows)
 
 
+@evaluation()
 def parameter_jacobian(model: nn.Module, x: Any) -> torch.Tensor:
     """∂ outputs / ∂ trainable parameters, (N, K, P), in the parameters' dtype. Cost: N·K·P numbers."""
     parameters = {name: p.detach() for name, p in trainable(model).items()}
@@ -152,6 +165,7 @@ def parameter_jacobian(model: nn.Module, x: Any) -> torch.Tensor:
     return torch.cat([j.reshape(*j.shape[:2], -1) for j in per_sample.values()], 2)
 
 
+@evaluation()
 def input_jacobian(model: nn.Module, x: Any) -> torch.Tensor:
     """∂ outputs / ∂ inputs, (N, K, d) with both sides flattened."""
     if not x.is_floating_point():

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from theodolite.core.arrays import check_finite
 from theodolite.core.errors import ArgumentError, UnsupportedError, unknown
+from theodolite.lens.evaluation import recordable
+from theodolite.lens.substitution import call_with
 
 __all__ = ["FunctionalModel", "Inputs", "ParameterChoice", "as_inputs"]
 
@@ -26,8 +25,8 @@ ParameterChoice: TypeAlias = "str | Iterable[str | nn.Parameter] | Callable[[str
 def as_inputs(x: Any, name: str, dtype: torch.dtype, device: torch.device) -> Inputs:
     """One input, or a tuple of inputs of a module with several, as tensors with a common first dimension.
 
-    Floating-point inputs are cast to ``dtype`` and checked to be finite; integer inputs (tokens) stay as they are. Arrays go to
-    the parameters' device.
+    Floating-point inputs are cast to ``dtype`` and checked to be finite; integer inputs (tokens) stay as they are; inference tensors
+    are copied. Arrays go to the parameters' device.
 
     Raises:
         ArgumentError: no sample, NaN, unequal numbers of samples, or a device other than the parameters'.
@@ -42,7 +41,7 @@ def as_inputs(x: Any, name: str, dtype: torch.dtype, device: torch.device) -> In
         if tensor.is_floating_point():
             tensor = tensor.detach().to(dtype)
             check_finite(tensor, name)
-        parts.append(tensor)
+        parts.append(recordable(tensor))
     if len({p.shape[0] for p in parts}) != 1:
         raise ArgumentError(f"all inputs in {name} must have equally many samples, got {[p.shape[0] for p in parts]}")
     return tuple(parts)
@@ -52,7 +51,7 @@ class FunctionalModel:
     """``outputs(x, parameters)`` of a module in precision ``dtype``.
 
     The parameters are cast copies; buffers are copies too. The module's mode, gradients, hooks, buffers and the global random
-    state are left as they were found.
+    state are left as they were found. Build and call it inside `theodolite.lens.evaluation.evaluation`.
 
     Args:
         model: the module, evaluated in the mode in which it stands.
@@ -90,14 +89,14 @@ class FunctionalModel:
         self._rest |= {n: self._cast(b).clone() for n, b in self.model.named_buffers()}
 
     def _cast(self, tensor: torch.Tensor) -> torch.Tensor:
-        tensor = tensor.detach()
+        tensor = recordable(tensor.detach())
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
     def output(self, x: Inputs, variables: Mapping[str, torch.Tensor] | None = None) -> torch.Tensor:
         """The model's output in its own shape; ``variables`` replaces some of the chosen parameters."""
         values = {**self._rest, **self.variables, **(variables or {})}
         try:
-            out = functional_call(self.model, values, x)
+            out = call_with(self.model, values, x)
         except RuntimeError as error:
             text = str(error)
             if "dtype" in text and self.dtype != torch.get_default_dtype():
@@ -138,30 +137,6 @@ class FunctionalModel:
         """Inverse of `flatten`."""
         parts = torch.split(vector, [v.numel() for v in self.variables.values()])
         return [part.view(v.shape) for part, v in zip(parts, self.variables.values(), strict=True)]
-
-    @staticmethod
-    @contextlib.contextmanager
-    def evaluation() -> Iterator[None]:
-        """Gradients on whatever the caller's mode, and the global random state restored afterwards.
-
-        Attention runs by its formula: the fused kernels have no second derivative.
-
-        Raises:
-            UnsupportedError: an operation in place that autograd cannot follow, in the forward or in the backward pass.
-        """
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            torch.random.fork_rng(devices=[]),
-            sdpa_kernel(SDPBackend.MATH),
-        ):
-            try:
-                yield
-            except RuntimeError as error:
-                text = str(error)
-                if "in-place" in text or "inplace" in text:
-                    raise UnsupportedError(f"the model uses an in-place operation that autograd cannot follow: {text}") from error
-                raise
 
 
 def refuse_coupled(model: nn.Module) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from theodolite.core.arrays import check_finite
 from theodolite.core.errors import ArgumentError, ModelError
+from theodolite.lens.evaluation import recordable
 
 __all__ = ["Call", "batches", "run"]
 
@@ -53,7 +55,8 @@ def batches(model: nn.Module, x: Any, y: Any = None) -> Iterator[Call]:
     """The calls that ``x`` stands for.
 
     A tensor or array is ``model(x)``; a tuple is ``model(*x)``; a dict is ``model(**x)`` if its keys are parameters of forward,
-    else ``model(x)``; a DataLoader gives one call per batch, whose second part is y where a batch is a pair.
+    else ``model(x)``; a DataLoader gives one call per batch, whose second part is y where a batch is a pair. Inference tensors are
+    copied, so that autograd can record what is done with them.
 
     Raises:
         ArgumentError: nothing that can be called with, no samples, non-finite data, or data and model on different devices.
@@ -66,10 +69,10 @@ def batches(model: nn.Module, x: Any, y: Any = None) -> Iterator[Call]:
         calls = iter([_call(model, x, _converted(model, y, is_target=True))])
     for call in calls:
         _check(model, call)
-        yield call
+        yield Call(*tree_map_only(torch.Tensor, recordable, (call.args, call.kwargs, call.y)))
 
 
-def run(model: nn.Module, call: Call) -> Any:
+def run(model: Callable[..., Any], call: Call) -> Any:
     """The model's result, with its own errors wrapped in `ModelError`."""
     try:
         return model(*call.args, **call.kwargs)

@@ -17,6 +17,7 @@ from torch import nn
 
 from theodolite.core.arrays import as_given
 from theodolite.core.errors import ArgumentError, NumericalError
+from theodolite.lens.evaluation import evaluation
 from theodolite.lens.functional import FunctionalModel, Inputs, ParameterChoice, as_inputs
 from theodolite.lens.sensitivity import Plan, cotangents
 from theodolite.lens.terms import Term
@@ -29,6 +30,7 @@ _DEFAULT_WORK = 2**29
 _BLOCK_ROWS = 512
 
 
+@evaluation()
 def tangent_kernel(
     model: nn.Module,
     x1: Any,
@@ -71,16 +73,15 @@ def tangent_kernel(
         tensor([[[[6.]]]], dtype=torch.float64)
     """
     outputs = _chosen_outputs(outputs)
-    with FunctionalModel.evaluation():
-        net = FunctionalModel(model, dtype, parameters)
-        first = as_inputs(x1, "x1", dtype, net.device)
-        second = first if x2 is None else as_inputs(x2, "x2", dtype, net.device)
-        symmetric = x2 is None or x2 is x1
-        plan = Plan.probe(net, first if first[0].shape[0] > 1 else second)
-        if not isinstance(outputs, str) and not 0 <= outputs < plan.width:
-            raise ArgumentError(f"outputs must be an index in 0..{plan.width - 1} of the model's outputs, got {outputs}")
-        job = _Job(plan, first, second, symmetric, outputs)
-        result = job.run(job.tile_size(memory))
+    net = FunctionalModel(model, dtype, parameters)
+    first = as_inputs(x1, "x1", dtype, net.device)
+    second = first if x2 is None else as_inputs(x2, "x2", dtype, net.device)
+    symmetric = x2 is None or x2 is x1
+    plan = Plan.probe(net, first if first[0].shape[0] > 1 else second)
+    if not isinstance(outputs, str) and not 0 <= outputs < plan.width:
+        raise ArgumentError(f"outputs must be an index in 0..{plan.width - 1} of the model's outputs, got {outputs}")
+    job = _Job(plan, first, second, symmetric, outputs)
+    result = job.run(job.tile_size(memory))
     if not bool(torch.isfinite(result.sum())) and not bool(torch.isfinite(result).all()):
         raise NumericalError(
             "the tangent kernel has non-finite entries: a derivative of the model overflows or is undefined there"
@@ -184,6 +185,7 @@ def _free_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+@evaluation()
 def parameter_jacobian(
     model: nn.Module,
     x: Any,
@@ -217,16 +219,15 @@ def parameter_jacobian(
     net = FunctionalModel(model, dtype, parameters)
     inputs = as_inputs(x, "x", dtype, net.device)
     samples = inputs[0].shape[0]
-    with net.evaluation():
-        plan = Plan.probe(net, inputs)
-        needed = samples * plan.width * net.size * torch.finfo(dtype).bits // 8
-        available = _free_memory() if memory is None else memory
-        if needed > available:
-            raise ArgumentError(
-                f"the Jacobian of {samples} samples, {plan.width} outputs and {net.size} parameters needs {needed:.3g} bytes, but "
-                f"memory is {available:.3g}; the tangent kernel itself needs far less: use tangent_kernel"
-            )
-        result = _jacobian(plan, inputs)
+    plan = Plan.probe(net, inputs)
+    needed = samples * plan.width * net.size * torch.finfo(dtype).bits // 8
+    available = _free_memory() if memory is None else memory
+    if needed > available:
+        raise ArgumentError(
+            f"the Jacobian of {samples} samples, {plan.width} outputs and {net.size} parameters needs {needed:.3g} bytes, but "
+            f"memory is {available:.3g}; the tangent kernel itself needs far less: use tangent_kernel"
+        )
+    result = _jacobian(plan, inputs)
     return as_given(result, *(x if isinstance(x, tuple) else (x,)))
 
 

@@ -68,6 +68,7 @@ class Lens:
         (('1',), torch.Size([32, 8]))
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: nn.Module,
@@ -126,6 +127,7 @@ class Lens:
             first = self.graph.outputs[0]
             self._outputs = torch.cat([v[first].reshape(call.size, -1) for v, call in zip(seen, self.calls, strict=True)])
 
+    @torch.inference_mode(False)
     def again(self, initial: Lens | None = None) -> Lens:
         """A fresh look at the model as it is now, on the same data; cheaper than a new lens, since the graph is known.
 
@@ -142,6 +144,7 @@ class Lens:
 
     # -- what a lens shows ----------------------------------------------------------------------------------------------
 
+    @torch.inference_mode(False)
     def show(self, need: str, layer: str | None = None) -> Any:
         """The value of a need (see `theodolite.core.needs.NEEDS`), of one layer where it is per layer.
 

@@ -133,7 +133,8 @@ def deterministic_init_(model: M, domain: Domain, gamma: float | None = None) ->
         The model.
 
     Raises:
-        UnsupportedError: the model has no linear layer with a bias.
+        UnsupportedError: the model has no linear layer with a bias, or that layer's weight or bias is computed by a parametrization
+            (`torch.nn.utils.parametrizations`) or a hook; the model is left as it was.
         ArgumentError: a domain that does not fit, or γ ≤ 0.
 
     Reference:
@@ -163,7 +164,8 @@ def uniform_density_init_(model: M, domain: Domain, gamma: float = 1.0, generato
         The model.
 
     Raises:
-        UnsupportedError: the model has no linear layer with a bias.
+        UnsupportedError: the model has no linear layer with a bias, or that layer's weight or bias is computed by a parametrization
+            (`torch.nn.utils.parametrizations`) or a hook; the model is left as it was.
         ArgumentError: a domain that does not fit, or γ ≤ 0.
 
     Reference:
@@ -192,8 +194,20 @@ def _first_linear(model: nn.Module) -> nn.Linear:
         if isinstance(module, nn.Linear):
             if module.bias is None:
                 raise UnsupportedError("the first linear layer has no bias, which this initialisation sets; give it one")
+            _check_plain(module)
             return module
     raise UnsupportedError(f"{type(model).__name__} has no nn.Linear layer to initialise")
+
+
+def _check_plain(layer: nn.Linear) -> None:
+    """A weight that is computed from other tensors (weight or spectral normalisation, pruning) is lost when written to."""
+    own = dict(layer.named_parameters(recurse=False, remove_duplicate=False))
+    derived = [name for name in ("weight", "bias") if name not in own]
+    if derived:
+        raise UnsupportedError(
+            f"the first linear layer must own its weight and bias, but its {' and '.join(derived)} is computed by a parametrization "
+            "or a hook, so that nothing can be written to it; initialise the layer before it is normalised or pruned"
+        )
 
 
 def _assign(layer: nn.Linear, weight: torch.Tensor, bias: torch.Tensor) -> None:

@@ -56,6 +56,18 @@ def test_runs_verifies_and_draws(experiment, tmp_path):
     assert again.data.identical(record.data)
 
 
+def test_a_run_has_no_angle_at_its_start():
+    """w = 0 at step 0: not in the direction of the separator, as an angle of 0 would say."""
+    one = ImplicitBias.with_settings("small", steps=100, sets=("asymmetric",)).run().data
+    many = ImplicitBiasOptimizers.with_settings("small", steps=100, seeds=1).run().data
+    for curve in (one["angle"], one["margin_gap"], *(many[n] for n in ("angle_l2", "angle_sup", "margin_l2", "margin_sup"))):
+        assert np.isnan(curve.sel(step=0)).all()
+        assert np.isfinite(curve.sel(step=slice(1, None))).all()
+    known = one["log10_t"] > 2
+    for curve in (one["flow_angle"], one["flow_margin_gap"]):
+        assert bool((np.isfinite(curve) == known).all())
+
+
 def test_ratios_in_any_order_and_of_one_width_are_all_measured():
     settings = {"samples": 20, "seeds": 1, "test_samples": 40, "kinds": ("cosine",), "label_noise": (0.0,), "ridges": (0.0,)}
     mixed = DoubleDescentFeatures(ratios=(2.0, 0.975, 1.0, 0.5), **settings).run().data  # 0.975 · 20 rounds to 20

@@ -183,6 +183,23 @@ def test_flow_of_torch_tensors_and_many_dimensions():
     )
 
 
+@pytest.mark.parametrize("rtol", [np.nan, -1e-6, 0.0, np.inf, 1.0, 1e-15, None, "x"])
+def test_a_tolerance_that_no_integrator_can_keep_is_refused(rtol):
+    with pytest.raises(td.ArgumentError, match="rtol must be"):
+        gradient_flow([[1.0, 0.3], [0.2, 1.5]], [1, 1], [1.0], rtol=rtol)
+
+
+@pytest.mark.parametrize("times", [None, "x", [1.0, None], [2j], [np.nan], {"a": 1}])
+def test_times_that_are_no_numbers_are_refused(times):
+    with pytest.raises(td.ArgumentError, match="times must be finite and non-negative"):
+        gradient_flow([[1.0, 0.3], [0.2, 1.5]], [1, 1], times)
+
+
+def test_times_may_be_a_list_of_tensors():
+    flow = gradient_flow([[1.0, 0.3], [0.2, 1.5]], [1, 1], [torch.tensor(1.0), np.float32(2.0)])
+    np.testing.assert_array_equal(flow.w, gradient_flow([[1.0, 0.3], [0.2, 1.5]], [1, 1], [1.0, 2.0]).w)
+
+
 def test_log_loss_without_underflow():
     m = np.array([-800.0, -1.0, 0.0, 30.0, 36.9, 37.1, 50.0])
     np.testing.assert_allclose(np.exp(log_loss(m[1:, None], "logistic")), np.log1p(np.exp(-m[1:])), rtol=1e-12)

@@ -32,7 +32,7 @@ def test_margin_of_the_best_separator():
     assert found.shape == (4, 500)
     assert found.max() <= svm.margin + 1e-12
     np.testing.assert_allclose(found[1, 7], min(y * (x @ others[1, 7])) / np.linalg.norm(others[1, 7]))
-    assert margin(np.zeros(2), x, y) == 0
+    np.testing.assert_allclose(margin(others * 1e-300, x, y), found, rtol=1e-12)
 
 
 def test_angles_small_and_large():
@@ -41,7 +41,8 @@ def test_angles_small_and_large():
     for angle in (1e-15, 1e-9, 1e-3, 1.0, 3.0):
         w = 7 * (np.cos(angle) * u + np.sin(angle) * off)
         assert angle_to(w, 4 * u) == pytest.approx(angle, rel=1e-6, abs=3e-16)
-    assert angle_to(torch.zeros(2, 3), torch.ones(3)).tolist() == [0.0, 0.0]
+        assert angle_to(1e-200 * w, 1e-300 * u) == pytest.approx(angle, rel=1e-6, abs=3e-16)
+        assert angle_to(1e200 * w, 1e300 * u) == pytest.approx(angle, rel=1e-6, abs=3e-16)
 
 
 def test_output_margin():
@@ -84,6 +85,33 @@ def test_path_norm_by_enumeration(p):
     assert path_norm(net, torch.zeros(1, 3), p=p) == pytest.approx(brute_path_norm(net, p), rel=1e-12)
     if p == 2:
         assert norms(net).path == pytest.approx(brute_path_norm(net, p), rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [np.inf, np.nan, None, "2"])
+def test_a_path_norm_has_a_finite_power(p):
+    with pytest.raises(ArgumentError, match="p must be at least 1 and finite, got"):
+        path_norm(nn.Linear(2, 1), torch.zeros(1, 2), p=p)
+
+
+def test_the_path_norm_of_no_input_is_refused():
+    net = nn.Linear(2, 1)
+    with pytest.raises(ArgumentError, match=r"inputs must be a tensor .* at least one row, .* got \(0, 2\)"):
+        path_norm(net, torch.zeros(0, 2))
+    with pytest.raises(ArgumentError, match="inputs must be a tensor .* got ndarray"):
+        path_norm(net, np.zeros((1, 2)))
+    with pytest.raises(ArgumentError, match="inputs must be a tensor"):
+        norms(net, x=torch.zeros(0, 2))
+
+
+@pytest.mark.parametrize(("size", "p"), [(1e-3, 200.0), (1e3, 200.0), (1e30, 6.0)])
+def test_powers_beyond_the_floats_are_a_numerical_error(size, p):
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        net[0].weight.fill_(size)
+        net[2].weight.fill_(size)
+    with pytest.raises(td.NumericalError, match="take a smaller p"):
+        path_norm(net, torch.zeros(1, 2), p=p)
+    assert path_norm(net, torch.zeros(1, 2), p=1) == pytest.approx(4 * size**2, rel=1e-6)
 
 
 def test_path_norm_is_invariant_under_rescaling_and_reads_residual_and_conv_nets():
@@ -139,6 +167,12 @@ def test_bad_input():
         norms(np.ones((2, 2)))
     with pytest.raises(td.ArgumentError, match="p must be at least 1"):
         path_norm(nn.Linear(2, 1), torch.zeros(1, 2), p=0.5)
+    with pytest.raises(td.ArgumentError, match="w must not be zero: it is no hyperplane"):
+        margin([0.0, 0.0], [[1.0, 2.0]], [1])
+    with pytest.raises(td.ArgumentError, match=r"w must not be zero: .* row \(1,\) is"):
+        margin([[1.0, 0.0], [0.0, 0.0]], [[1.0, 2.0]], [1])
+    with pytest.raises(td.ArgumentError, match="w must not be zero: it has no angle"):
+        angle_to(torch.zeros(2, 3), torch.ones(3))
     with pytest.raises(td.ArgumentError, match="direction must not be zero"):
         angle_to([1.0, 2.0], [0.0, 0.0])
     with pytest.raises(td.ArgumentError, match="last dimension"):

@@ -113,8 +113,42 @@ def test_limits():
         (lambda: random_features_risk([1.0, 1.0], [1.0, 1.0], 5, 3), "more modes"),
         (lambda: random_features_risk([1.0], [1.0], 1, 0), "at least 1"),
         (lambda: gaussian_features_risk(0, 1, seen=1.0), "at least 1"),
+        (lambda: gaussian_features_risk(5, None, seen=1.0), "features must be a real number or an array of them, got None"),
+        (lambda: gaussian_features_risk(5, [1.0, np.nan], seen=1.0), "features must be at least 0 and finite, got nan"),
+        (lambda: gaussian_features_risk(5, 1, seen=np.inf), "seen must be at least 0 and finite, got inf"),
+        (lambda: gaussian_features_risk(5, 1, seen=1.0, noise=np.nan), "noise must be at least 0 and finite, got nan"),
+        (lambda: gaussian_features_risk([5, 6], 1, seen=1.0), "samples must be one number"),
     ],
 )
 def test_bad_input(call, message):
     with pytest.raises(td.ArgumentError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": np.nan}, "features must be at least 1, got nan"),
+        ({"features": [1.0, np.nan]}, "features must be at least 1, got nan"),
+        ({"features": None}, "features must be a real number or an array of them, got None"),
+        ({"features": ["2"]}, "features must be a real number or an array of them"),
+        ({"features": 2j}, "features must be a real number"),
+        ({"samples": np.nan}, "samples must be at least 1 and finite, got nan"),
+        ({"samples": np.inf}, "samples must be at least 1 and finite, got inf"),
+        ({"samples": None}, "samples must be a real number"),
+        ({"ridge": np.nan}, "ridge must be at least 0 and finite, got nan"),
+        ({"ridge": None}, "ridge must be a real number"),
+        ({"noise": np.inf}, "noise must be at least 0 and finite, got inf"),
+        ({"tail": np.nan}, "tail must be at least 0 and finite, got nan"),
+        ({"ridge": [0.0, 1.0]}, "ridge must be one number"),
+    ],
+)
+def test_a_missing_number_is_refused_before_a_root_search_that_would_not_end(options, message):
+    arguments = {"samples": 1, "features": 10, "ridge": 0.1} | options
+    with pytest.raises(td.ArgumentError, match=message):
+        random_features_risk([1.0, 0.5], [1.0, 1.0], arguments.pop("samples"), arguments.pop("features"), **arguments)
+
+
+def test_a_root_beyond_the_floats_ends_with_words():
+    with pytest.raises(td.NumericalError, match="range of floats"):
+        random_features_risk([1.0, 0.5], [1.0, 1.0], 1, np.inf, ridge=1e308, tail=1e308)

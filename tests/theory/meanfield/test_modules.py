@@ -195,3 +195,29 @@ def test_minimal_rnn_init_refuses_what_does_not_fit_and_meets_short_memories():
     weights = torch.empty(40, 40), torch.empty(40, 3), torch.empty(40)
     mu = mf.minimal_rnn_init_(*weights, 0.05, generator=generator(0))
     assert mf.minimal_rnn(1e-4, 1.0, mu, 0.0).time_scale == pytest.approx(0.05, rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("measure", [mf.jacobian_singular_values, mf.jacobian_spectrum])
+def test_jacobians_refuse_inputs_that_are_not_finite(measure, bad):
+    x = torch.zeros(2, 3)
+    x[1, 2] = bad
+    with pytest.raises(ArgumentError, match=r"x must be finite, got .* at index \(1, 2\)"):
+        measure(nn.Linear(3, 2), x)
+
+
+@pytest.mark.parametrize("entries", [0, 4_000_000])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_jacobians_do_not_depend_on_the_callers_mode(monkeypatch, mode, entries):
+    module = importlib.import_module("theodolite.theory.meanfield.measure.jacobian")
+    monkeypatch.setattr(module, "DENSE_ENTRIES", entries)
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 4)), torch.randn(2, 5)
+    values, nodes = mf.jacobian_singular_values(net, x, largest=2), mf.jacobian_spectrum(net, x).nodes
+    exact = torch.stack([torch.linalg.svdvals(torch.autograd.functional.jacobian(net, one)) for one in x]).double()
+    torch.testing.assert_close(values, exact[:, : values.shape[1]], rtol=1e-5, atol=1e-6)
+    with mode():
+        made = x.clone()
+        for inputs in (x, made):
+            assert torch.equal(mf.jacobian_singular_values(net, inputs, largest=2), values)
+            assert torch.equal(mf.jacobian_spectrum(net, inputs).nodes, nodes)

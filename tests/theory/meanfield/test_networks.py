@@ -156,6 +156,28 @@ def test_delta_orthogonal_preserves_norms_exactly():
             mf.delta_orthogonal_(bad)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, None, "2"])
+def test_a_number_that_is_not_finite_changes_no_weight(bad):
+    matrix, kernel = torch.ones(4, 4), torch.ones(4, 4, 3)
+    for call, name in (
+        (lambda: mf.orthogonal_(matrix, gain=bad), "gain"),
+        (lambda: mf.delta_orthogonal_(kernel, gain=bad), "gain"),
+        (lambda: mf.scale_residual_branches_([matrix], growth=bad), "growth"),
+        (lambda: mf.scale_residual_branches_([matrix], branch_gain2=bad), "branch_gain2"),
+    ):
+        with pytest.raises(ArgumentError, match=f"{name} must be a finite real number, got"):
+            call()
+    assert bool((matrix == 1).all())
+    assert bool((kernel == 1).all())
+
+
+def test_a_branch_that_cannot_be_scaled_leaves_the_others_alone():
+    matrix = torch.ones(2, 2)
+    with pytest.raises(ArgumentError, match="weights must be floating point, got one of torch.int64"):
+        mf.scale_residual_branches_([matrix, torch.ones(2, 2, dtype=torch.long)])
+    assert bool((matrix == 1).all())
+
+
 def test_haar_is_not_biased_by_qr_signs():
     traces = torch.stack(
         [mf.orthogonal_(torch.empty(3, 3, dtype=torch.float64), 1.0, generator(i, "haar")).trace() for i in range(400)]

@@ -332,3 +332,67 @@ def test_fewer_samples_than_neurons_by_the_small_gram_matrix():
     np.testing.assert_allclose(td.rank.participation_ratio(phi, w), expected.sum(-1) ** 2 / (expected**2).sum(-1), rtol=1e-12)
     p = np.sqrt(expected[:, :12]) / np.sqrt(expected[:, :12]).sum(-1, keepdims=True)
     np.testing.assert_allclose(td.rank.effective_rank(phi, w), np.exp(-(p * np.log(p)).sum(-1)), rtol=1e-10)
+
+
+SCALES = (1e-320, 1e-300, 1e-200, 1e-160, 1e-100, 1e100, 1e160, 1e300)
+
+
+def scale_free(phi, w):
+    yield from (f(phi, w, center=c) for f in (td.rank.stable_rank, td.rank.participation_ratio) for c in (False, True))
+    yield from (td.rank.effective_rank(phi, w, of=of) for of in ("singular", "eigen"))
+    yield td.rank.numerical_rank(phi, w)
+    yield td.rank.epsilon_rank(phi, w, eps=1e-2, mode="relative")
+    yield td.rank.epsilon_rank(phi, w, eps=0.1, mode="function")
+    yield from td.rank.rank_interval(phi, w, eps=1e-2, mode="relative")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_what_is_free_of_the_scale_is_so_at_any_scale(scale):
+    rng = np.random.default_rng(4)
+    phi, w = rng.normal(size=(3, 50, 5)) + 0.2, rng.uniform(0.1, 1, 50)
+    tolerance = 1e-3 if scale < 1e-310 else 1e-12  # the digits of subnormal features are lost before the call
+    for weights in (None, w):
+        expected = list(scale_free(phi, weights))
+        np.testing.assert_allclose(list(scale_free(phi * scale, weights)), expected, rtol=tolerance)
+        mixed = phi * np.array([scale, 1.0, 1 / max(scale, 1e-300)])[:, None, None]
+        np.testing.assert_allclose(list(scale_free(mixed, weights)), expected, rtol=tolerance)
+    if scale > 1e-310:
+        np.testing.assert_allclose(list(scale_free(phi, w * scale)), expected, rtol=1e-12)
+        np.testing.assert_allclose(list(scale_free(phi * scale, w * scale)), expected, rtol=1e-12)
+
+
+def test_neurons_of_unequal_scales_have_unit_length_in_function_mode():
+    phi = np.random.default_rng(5).normal(size=(50, 5))
+    expected = td.rank.epsilon_rank(phi, eps=0.1, mode="function")
+    assert td.rank.epsilon_rank(phi * np.array([1e-300, 1e-160, 1.0, 1e160, 1e300]), eps=0.1, mode="function") == expected == 5
+
+
+def test_scaling_by_a_power_of_two_is_exact():
+    phi = np.random.default_rng(6).normal(size=(40, 4))
+    for exponent in (-900, -300, 300, 900):
+        assert list(scale_free(np.ldexp(phi, exponent), None)) == list(scale_free(phi, None))
+
+
+@pytest.mark.parametrize("method", ["svd", "gram"])
+def test_eigenvalues_that_overflow_are_a_numerical_error(method):
+    with pytest.raises(NumericalError, match="rescale"):
+        td.rank.spectrum(1e160 * features(), method=method)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda phi: td.rank.spectrum(phi, method="grma"), "method must be 'svd' or 'gram', got 'grma'"),
+        (lambda phi: td.rank.effective_rank(phi, of="singulr"), "of must be 'singular' or 'eigen', got 'singulr'"),
+        (lambda phi: td.rank.spectrum(phi, center="no"), "center must be True or False, got 'no'"),
+        (lambda phi: td.rank.effective_rank(phi, center="no"), "center must be True or False"),
+        (lambda phi: td.rank.stable_rank(phi, center=None), "center must be True or False"),
+        (lambda phi: td.rank.participation_ratio(phi, center="no"), "center must be True or False"),
+        (lambda phi: td.rank.numerical_rank(phi, center=1.0), "center must be True or False"),
+        (lambda phi: td.rank.epsilon_rank(phi, mode=["relative"]), "mode must be"),
+        (lambda phi: td.rank.epsilon_rank(phi, allow_underdetermined="no"), "allow_underdetermined must be True or False"),
+    ],
+)
+def test_misspelt_options_are_named(call, message):
+    with pytest.raises(ArgumentError, match=message):
+        call(features())

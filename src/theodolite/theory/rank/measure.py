@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from theodolite.core.arrays import as_float64, as_given, check_finite
-from theodolite.core.errors import ArgumentError, TheodoliteWarning
+from theodolite.core.errors import ArgumentError, NumericalError, TheodoliteWarning
 from theodolite.core.quantity import quantity
 from theodolite.maths.spectrum import (
     SAFETY,
@@ -26,7 +26,9 @@ from theodolite.maths.spectrum import (
     singular_spectrum,
     weighted,
 )
+from theodolite.theory.rank.arguments import check_choice, check_features, check_flag
 from theodolite.theory.rank.judges import judge_epsilon_rank, judge_numerical_rank, judge_stable_rank
+from theodolite.theory.rank.unit_scale import at_unit_scale, weighted_at_unit_scale
 
 __all__ = [
     "effective_rank",
@@ -56,7 +58,8 @@ def spectrum(features: Any, weights: Any = None, *, center: bool = False, method
         (…, n) eigenvalues, not negative.
 
     Raises:
-        ArgumentError: non-finite or integer features, negative weights, shapes that do not match, no neurons.
+        ArgumentError: non-finite or integer features, negative weights, shapes that do not match, no neurons, another method.
+        NumericalError: the squares of the features overflow.
 
     Cost:
         O(N n²) time; ``"gram"`` needs O(n²) memory beside the features.
@@ -68,10 +71,14 @@ def spectrum(features: Any, weights: Any = None, *, center: bool = False, method
         >>> spectrum([[1.0, 1.0], [1.0, -1.0], [1.0, 1.0], [1.0, -1.0]]).tolist()
         [1.0, 1.0]
     """
-    phi, w, dtype = _checked(features, weights)
+    check_choice(method, "method", ("svd", "gram"))
+    check_flag(center, "center")
+    phi, w, dtype = check_features(features, weights)
     scaled = weighted(phi, w, center)
-    found = mass_spectrum(scaled, dtype) if method == "gram" else singular_spectrum(scaled, dtype)
-    return found.eigenvalues
+    eigenvalues = (mass_spectrum(scaled, dtype) if method == "gram" else singular_spectrum(scaled, dtype)).eigenvalues
+    if not math.isfinite(eigenvalues.sum().item()) and bool(eigenvalues.isinf().any()):
+        raise NumericalError("the squares of the features overflow, and so do the eigenvalues of their mass matrix; rescale them")
+    return eigenvalues
 
 
 def rank_interval(
@@ -177,6 +184,7 @@ def effective_rank(
         >>> round(float(effective_rank([[1.0, 0.0], [0.0, 1.0]])), 12)
         2.0
     """
+    check_choice(of, "of", ("singular", "eigen"))
     eigenvalues = _eigenvalues(features, weights, center)
     mass = eigenvalues.sqrt() if of == "singular" else eigenvalues
     total = mass.sum(-1, keepdim=True)
@@ -222,8 +230,9 @@ def participation_ratio(features: Any, weights: Any = None, *, center: bool = Fa
         >>> float(participation_ratio([[1.0, 0.0], [0.0, 1.0]]))
         2.0
     """
-    phi, w, _ = _checked(features, weights)
-    scaled = weighted(phi, w, center)
+    check_flag(center, "center")
+    phi, w, _ = check_features(features, weights)
+    scaled = weighted_at_unit_scale(phi, w, center)
     matrix = gram(scaled.mT if scaled.shape[-2] < scaled.shape[-1] else scaled)  # of equal trace and norm
     trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
     square = (matrix**2).sum((-2, -1))
@@ -246,8 +255,9 @@ def numerical_rank(features: Any, weights: Any = None, *, center: bool = False) 
         >>> int(numerical_rank([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]]))
         1
     """
-    phi, w, dtype = _checked(features, weights)
-    sigma = singular_spectrum(weighted(phi, w, center)).eigenvalues.sqrt()
+    check_flag(center, "center")
+    phi, w, dtype = check_features(features, weights)
+    sigma = singular_spectrum(weighted_at_unit_scale(phi, w, center)).eigenvalues.sqrt()
     bar = max(phi.shape[-2:]) * torch.finfo(dtype).eps * sigma[..., :1]
     return (sigma > bar).sum(-1)
 
@@ -275,7 +285,7 @@ def seed_epsilon_rank(features: Any, g: Any, eps: float = 1e-3) -> int:
         >>> seed_epsilon_rank(np.cos(x * np.arange(6)), x)
         4
     """
-    phi, _, _ = _checked(features, None)
+    phi, _, _ = check_features(features, None)
     values = as_float64(g, "g", ndim=2, device=phi.device)
     if values.shape[0] != phi.shape[0] or phi.ndim != 2:
         raise ArgumentError(f"g must have one row per sample of features {tuple(phi.shape)}, got {tuple(values.shape)}")
@@ -287,35 +297,6 @@ def seed_epsilon_rank(features: Any, g: Any, eps: float = 1e-3) -> int:
     return int((torch.linalg.eigvalsh(matrix) > eps).sum())
 
 
-def _checked(features: Any, weights: Any, *, finite: bool = True) -> tuple[torch.Tensor, torch.Tensor | None, torch.dtype]:
-    """Features and weights as float64 tensors, and the dtype that the features came in."""
-    phi = as_float64(features, "features", at_least=2, finite=finite)
-    dtype = features.dtype if isinstance(features, torch.Tensor) else torch.float64
-    if not isinstance(features, torch.Tensor) and getattr(features, "dtype", None) is not None:
-        dtype = torch.from_numpy(np.empty(0, features.dtype)).dtype
-    if phi.shape[-1] == 0 or phi.shape[-2] == 0:
-        raise ArgumentError(f"features must hold at least one sample and one neuron, got shape {tuple(phi.shape)}")
-    if weights is None:
-        return phi, None, dtype
-    w = as_float64(weights, "weights", at_least=1, device=phi.device)
-    if w.shape[-1] != phi.shape[-2]:
-        raise ArgumentError(f"weights must have one entry per sample, {phi.shape[-2]}, got shape {tuple(w.shape)}")
-    if w.ndim > 1:
-        _check_leading(w, phi)
-    if bool((w < 0).any()):
-        raise ArgumentError(f"weights must not be negative, got a minimum of {w.min().item()}; use a rule with positive weights")
-    return phi, w, dtype
-
-
-def _check_leading(weights: torch.Tensor, features: torch.Tensor) -> None:
-    try:
-        np.broadcast_shapes(weights.shape, features.shape[:-1])  # torch's takes as long as a small eigen-solve
-    except ValueError:
-        raise ArgumentError(
-            f"weights must fit the leading dimensions of features, {tuple(features.shape[:-1])}, got {tuple(weights.shape)}"
-        ) from None
-
-
 def _mass_matrix(phi: torch.Tensor, w: torch.Tensor | None) -> torch.Tensor:
     """The mass matrix, which shows whether features are finite without a pass of its own: their squares are on its diagonal."""
     matrix = mass_matrix(phi, w)
@@ -325,20 +306,22 @@ def _mass_matrix(phi: torch.Tensor, w: torch.Tensor | None) -> torch.Tensor:
 
 
 def _eigenvalues(features: Any, weights: Any, center: bool) -> torch.Tensor:
-    phi, w, dtype = _checked(features, weights)
-    return mass_spectrum(weighted(phi, w, center), dtype).eigenvalues
+    """Eigenvalues of the mass matrix up to a common factor."""
+    check_flag(center, "center")
+    phi, w, dtype = check_features(features, weights)
+    return mass_spectrum(weighted_at_unit_scale(phi, w, center), dtype).eigenvalues
 
 
 def _resolved(
     features: Any, weights: Any, eps: float, mode: str, outgoing: Any, allow_underdetermined: bool
 ) -> tuple[Spectrum, torch.Tensor]:
     """The spectrum that decides the ε-rank, by the cheapest method that resolves ε, and the threshold (…)."""
-    phi, w, dtype = _checked(features, weights, finite=False)
+    phi, w, dtype = check_features(features, weights, finite=False)
     samples, n = phi.shape[-2:]
     if not isinstance(eps, (int, float, np.number)) or not eps > 0:
         raise ArgumentError(f"eps must be positive, got {eps!r}")
-    if mode not in ("absolute", "relative", "function"):
-        raise ArgumentError(f"mode must be 'absolute', 'relative' or 'function', got {mode!r}")
+    check_choice(mode, "mode", ("absolute", "relative", "function"))
+    check_flag(allow_underdetermined, "allow_underdetermined")
     if outgoing is not None and mode != "function":
         raise ArgumentError(f"outgoing weights are used by mode='function' only, got mode={mode!r}")
     if samples < n:
@@ -350,8 +333,11 @@ def _resolved(
         )
     if mode == "function":
         check_finite(phi, "features")
-        phi = _output_functions(weighted(phi, w), outgoing)
+        phi = _unit_functions(phi, w) if outgoing is None else _output_functions(weighted(phi, w), outgoing)
         w = phi.new_ones(phi.shape[-2])  # the columns hold the weights already
+    if mode == "relative":
+        check_finite(phi, "features")
+        phi, w = at_unit_scale(phi, (-2, -1)), None if w is None else at_unit_scale(w, (-1,), even=True)
     wide = phi.shape[-2] < n
     found = mass_spectrum(weighted(phi, w), dtype) if wide else gram_spectrum(_mass_matrix(phi, w), dtype)
     threshold = _threshold(found, eps, mode)
@@ -374,12 +360,16 @@ def _threshold(found: Spectrum, eps: float, mode: str) -> torch.Tensor:
     return largest * eps if mode == "relative" else torch.full_like(largest, eps)
 
 
+def _unit_functions(phi: torch.Tensor, w: torch.Tensor | None) -> torch.Tensor:
+    """Columns √w φ_j/‖√w φ_j‖; zero where the neuron vanishes."""
+    scaled = weighted(at_unit_scale(phi, (-2,)), None if w is None else at_unit_scale(w, (-1,), even=True))
+    norms = scaled.norm(dim=-2, keepdim=True)
+    return scaled / torch.where(norms > 0, norms, 1.0)
+
+
 def _output_functions(scaled: torch.Tensor, outgoing: Any) -> torch.Tensor:
-    """Columns √w φ_j β_jk, one block of rows per output k (so their Gram is M ∘ ββᵀ); unit columns when β is not given."""
+    """Columns √w φ_j β_jk, one block of rows per output k, so that their Gram is M ∘ ββᵀ."""
     n = scaled.shape[-1]
-    if outgoing is None:
-        norms = scaled.norm(dim=-2, keepdim=True)
-        return scaled / torch.where(norms > 0, norms, 1.0)
     beta = as_float64(outgoing, "outgoing", at_least=1, device=scaled.device)
     if beta.ndim == 1:
         beta = beta[:, None]

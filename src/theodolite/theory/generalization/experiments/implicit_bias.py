@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +17,7 @@ from theodolite.theory.generalization.construct.descent import Optimizer, gradie
 from theodolite.theory.generalization.measure.margins import angle_to, margin
 from theodolite.theory.generalization.predict.flow import gradient_flow
 from theodolite.theory.generalization.predict.implicit_bias import implicit_bias_constants
-from theodolite.theory.generalization.predict.max_margin import max_margin
+from theodolite.theory.generalization.predict.max_margin import MaxMargin, max_margin
 from theodolite.theory.generalization.predict.sup_margin import sup_margin
 
 if TYPE_CHECKING:
@@ -121,18 +122,25 @@ class ImplicitBias(Experiment):
         w[later] = flow.w
         logs = np.full(len(exponents), np.nan)
         logs[later] = flow.log_loss
+
+        def angle(rows: np.ndarray) -> Any:
+            return angle_to(rows, svm.w)
+
+        def gap(rows: np.ndarray) -> Any:
+            return svm.margin - margin(rows, x, y)
+
         step_dims, flow_dims = ("optimizer", "step"), ("log10_t",)
         gd_w = np.stack([run.w for run in runs])
         data: dict[str, Any] = {
             "w": ((*step_dims, "axis"), gd_w, {"description": "weights"}),
             "log_loss": (step_dims, np.stack([run.log_loss for run in runs]), {"description": "log of the summed loss"}),
             "norm": (step_dims, np.linalg.norm(gd_w, axis=-1), {"description": "‖w‖"}),
-            "angle": (step_dims, angle_to(gd_w, svm.w), {"description": "angle to the maximum-margin separator", "units": "rad"}),
-            "margin_gap": (step_dims, svm.margin - margin(gd_w, x, y), {"description": "maximum margin − margin"}),
+            "angle": (step_dims, _rowwise(angle, gd_w), {"description": "angle to the maximum-margin separator", "units": "rad"}),
+            "margin_gap": (step_dims, _rowwise(gap, gd_w), {"description": "maximum margin − margin"}),
             "flow_w": ((*flow_dims, "axis"), w, {"description": "weights of the flow"}),
             "flow_log_loss": (flow_dims, logs, {"description": "log of the summed loss of the flow"}),
-            "flow_angle": (flow_dims, np.where(later, angle_to(np.nan_to_num(w), svm.w), np.nan), {"units": "rad"}),
-            "flow_margin_gap": (flow_dims, np.where(later, svm.margin - margin(np.nan_to_num(w), x, y), np.nan)),
+            "flow_angle": (flow_dims, _rowwise(angle, w), {"units": "rad"}),
+            "flow_margin_gap": (flow_dims, _rowwise(gap, w)),
             "x": (("point", "axis"), _padded(x), {"description": "points"}),
             "y": (("point",), _padded(y[:, None].astype(float))[:, 0], {"description": "labels"}),
             "w_hat": (("axis",), svm.w, {"description": "maximum-margin separator ŵ"}),
@@ -141,6 +149,22 @@ class ImplicitBias(Experiment):
         constants = ("loss_times_t", "angle_times_log_t", "margin_gap_times_log_t", "transverse_rate", "next_margin_rate")
         data |= {f"predicted_{c}": ((), getattr(bias, c)) for c in constants}
         return xr.Dataset(data)
+
+
+def _rowwise(measure: Callable[[np.ndarray], Any], w: np.ndarray) -> np.ndarray:
+    """``measure`` (…, rows) of the rows of ``w`` (…, d) that have a direction; NaN at w = 0, where every run starts, and at NaN."""
+    rows = w.reshape(-1, w.shape[-1])
+    known = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
+    values = np.asarray(measure(rows[known]))
+    found = np.full((*values.shape[:-1], len(rows)), np.nan)
+    found[..., known] = values
+    return found.reshape(*values.shape[:-1], *w.shape[:-1])
+
+
+def _against(w: np.ndarray, x: np.ndarray, y: np.ndarray, svm: MaxMargin, sup: np.ndarray) -> list[Any]:
+    """Angles of separators ``w`` (T, d) to the ℓ2 and the ℓ∞ separator, and their ℓ2 and ℓ∞ margins relative to the best."""
+    sup_margins = (w @ (x * y[:, None]).T).min(axis=1) / np.abs(w).max(axis=1)
+    return [angle_to(w, svm.w), angle_to(w, sup), margin(w, x, y) / svm.margin, sup_margins * np.abs(sup).max()]
 
 
 def _padded(rows: np.ndarray, count: int = 16) -> np.ndarray:
@@ -189,16 +213,13 @@ class ImplicitBiasOptimizers(Experiment):
         for s in range(self.seeds):
             x, y = self._data(s)
             svm, sup = max_margin(x, y), sup_margin(x, y)
-            best_sup = 1 / np.abs(sup).max()
             between[s] = angle_to(sup, svm.w)
             for o, name in enumerate(self.optimizers):
                 # With ε = 0 Adam never stalls: the loss's gradient falls below any fixed ε.
                 rule = Optimizer(name, eps=0.0, seed=s)
                 rate = self.learning_rate_adam if name == "adam" else _rate(name, x)
                 w = gradient_descent(x, y, looks, rule, learning_rate=rate, loss=self.loss).w
-                least = (w @ (x * y[:, None]).T).min(axis=1)
-                size = np.maximum(np.abs(w).max(axis=1), 1e-300)
-                found[:, s, o] = [angle_to(w, svm.w), angle_to(w, sup), margin(w, x, y) / svm.margin, least / size / best_sup]
+                found[:, s, o] = _rowwise(functools.partial(_against, x=x, y=y, svm=svm, sup=sup), w)
         abouts = ("angle to the ℓ2 separator", "angle to the ℓ∞ separator", "ℓ2 margin / maximum", "ℓ∞ margin / maximum")
         data: dict[str, Any] = {
             name: (("seed", "optimizer", "step"), found[i], {"description": abouts[i]} | ({"units": "rad"} if i < 2 else {}))

@@ -25,14 +25,28 @@ def _real(value: Any, name: str, device: torch.device | None = None) -> torch.Te
     return as_float64(array if array.is_complex() else array.to(torch.float64), name, at_least=1, device=device)
 
 
+def _direction(vectors: torch.Tensor, name: str, meant: str) -> torch.Tensor:
+    """Vectors times powers of two that bring them near unit size, which changes no direction and lets no square vanish."""
+    import torch
+
+    size = vectors.abs().amax(dim=-1, keepdim=True)
+    if not bool((size > 0).all()):
+        where = (size[..., 0] == 0).nonzero()[0].tolist()
+        raise ArgumentError(f"{name} must not be zero: {meant}" + (f", but row {tuple(where)} is" if where else ""))
+    # A product of two, because the reciprocal of a subnormal number is no float.
+    power = -torch.frexp(size).exponent
+    half = torch.div(power, 2, rounding_mode="floor")
+    return torch.ldexp(torch.ldexp(vectors, half), power - half)
+
+
 def margin(w: Any, x: Any, y: Any) -> Any:
     """Margin of linear classifiers: min_n y_n w·x_n / ‖w‖, the signed distance of the hyperplane w to the nearest point.
 
     It is at most 1/‖ŵ‖, the maximum margin (`theodolite.theory.generalization.max_margin`); negative when a point is
-    misclassified, zero for w = 0.
+    misclassified.
 
     Args:
-        w: ``(..., d)``, one or many separators through the origin, as in ``flow.w``.
+        w: ``(..., d)``, one or many separators through the origin, not zero, as in ``flow.w`` at positive times.
         x: ``(N, d)`` points.
         y: ``(N,)`` labels, −1 or +1.
 
@@ -40,7 +54,7 @@ def margin(w: Any, x: Any, y: Any) -> Any:
         ``(...)``.
 
     Raises:
-        ArgumentError: shapes that do not match or labels other than ±1.
+        ArgumentError: shapes that do not match, labels other than ±1, or a w of length zero, which is no hyperplane.
 
     Cost: O(N d) per separator.
 
@@ -59,9 +73,9 @@ def margin(w: Any, x: Any, y: Any) -> Any:
         )
     if not bool((labels.abs() == 1).all()):
         raise ArgumentError("y must hold −1 and +1 only; for classes 0 and 1 pass 2·y − 1")
+    separators = _direction(separators, "w", "it is no hyperplane, and has no distance")
     least = (separators @ (points * labels[:, None]).T).amin(dim=-1)
-    length = separators.norm(dim=-1)
-    return as_given(least / length.where(length > 0, length.new_ones(())), w, x, y)
+    return as_given(least / separators.norm(dim=-1), w, x, y)
 
 
 def angle_to(w: Any, direction: Any) -> Any:
@@ -70,14 +84,14 @@ def angle_to(w: Any, direction: Any) -> Any:
     The arc cosine of the normalised product cannot tell angles below 2e-8 from zero; this can.
 
     Args:
-        w: ``(..., d)``.
+        w: ``(..., d)``, not zero.
         direction: ``(d,)`` or ``(..., d)``, not zero.
 
     Returns:
-        ``(...)``, in [0, π]; zero for w = 0.
+        ``(...)``, in [0, π].
 
     Raises:
-        ArgumentError: a direction of length zero, or shapes that do not match.
+        ArgumentError: a w or a direction of length zero, or shapes that do not match.
 
     Cost: O(d) per vector.
 
@@ -93,10 +107,9 @@ def angle_to(w: Any, direction: Any) -> Any:
     target = _real(direction, "direction", vectors.device)
     if vectors.shape[-1] != target.shape[-1]:
         raise ArgumentError(f"w and direction must have the same last dimension, got {vectors.shape[-1]} and {target.shape[-1]}")
-    length = target.norm(dim=-1, keepdim=True)
-    if not bool((length > 0).all()):
-        raise ArgumentError("direction must not be zero: no angle is defined to it")
-    unit = target / length
+    vectors = _direction(vectors, "w", "it has no angle")
+    target = _direction(target, "direction", "no angle is defined to it")
+    unit = target / target.norm(dim=-1, keepdim=True)
     # Off the direction, projected twice: one projection leaves a rounding error of eps‖w‖ along it.
     along = (vectors * unit).sum(dim=-1)
     off = vectors - along[..., None] * unit

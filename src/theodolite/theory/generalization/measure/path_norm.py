@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.core.errors import ArgumentError, NumericalError, UnsupportedError
 from theodolite.core.quantity import quantity
 from theodolite.lens.frozen import frozen
 from theodolite.lens.graph import Node, trace
@@ -29,15 +31,16 @@ def path_norm(model: nn.Module, inputs: torch.Tensor, *, p: float = 2.0) -> floa
 
     Args:
         model: such a network.
-        inputs: an example input, ``(N, …)``; only the shape of its first row is used.
-        p: power, 2 or 1 in the literature.
+        inputs: an example input, ``(N, …)`` with N ≥ 1; only the shape of its first row is used.
+        p: power, 2 or 1 in the literature; finite.
 
     Returns:
         The norm as a float.
 
     Raises:
         UnsupportedError: the network holds an operation without a path norm (normalisation, attention, pooling, …); it is named.
-        ArgumentError: p < 1.
+        ArgumentError: p < 1 or infinite, or inputs without a row.
+        NumericalError: the powers |w|^p leave the range of floats.
 
     Cost: one forward pass of one sample.
 
@@ -49,8 +52,15 @@ def path_norm(model: nn.Module, inputs: torch.Tensor, *, p: float = 2.0) -> floa
         >>> path_norm(net, torch.zeros(1, 2), p=1)
         10.0
     """
-    if not p >= 1:
-        raise ArgumentError(f"p must be at least 1, got {p}")
+    if not isinstance(p, numbers.Real) or not 1 <= p < math.inf:
+        raise ArgumentError(
+            f"p must be at least 1 and finite, got {p!r}; the sum over paths has no pass of its own for their maximum"
+        )
+    if not isinstance(inputs, torch.Tensor) or inputs.ndim == 0 or len(inputs) == 0:
+        got = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
+        raise ArgumentError(
+            f"inputs must be a tensor (N, …) with at least one row, whose shape is the network's input, got {got}"
+        )
     row = inputs[:1].to(next(model.parameters(), inputs).device)
     with frozen(model):
         graph = trace(model, row, fuse=False)
@@ -64,7 +74,25 @@ def path_norm(model: nn.Module, inputs: torch.Tensor, *, p: float = 2.0) -> floa
                 )
             values[node.index] = _pass(node, values, row, p)
         total = sum(float(values[ref.index].sum()) for ref in graph.outputs)
-    return total ** (1 / p)
+    if not math.isfinite(total):
+        raise NumericalError(f"the sum over paths of |w|^{p:g} overflows; take a smaller p, or rescale the weights")
+    return float(total ** (1 / p))
+
+
+def _power(weights: torch.Tensor, p: float) -> torch.Tensor:
+    """|w|^p in float64.
+
+    Raises:
+        NumericalError: the greatest of them overflows, or vanishes though its weight does not; the sum over paths would be wrong.
+    """
+    size = weights.to(torch.float64).abs()
+    raised = size**p
+    if raised.numel() and (not math.isfinite(most := float(raised.max())) or (most == 0 and bool(size.any()))):
+        raise NumericalError(
+            f"|w|^{p:g} leaves the range of floats for weights of size {float(size.max()):.3g}; "
+            "take a smaller p, or rescale the weights"
+        )
+    return raised
 
 
 def _pass(node: Node, values: dict[int, Any], inputs: torch.Tensor, p: float) -> Any:
@@ -75,13 +103,13 @@ def _pass(node: Node, values: dict[int, Any], inputs: torch.Tensor, p: float) ->
     if node.kind == "add":
         # a − b is a sum over the same paths: signs do not matter.
         total = sum(values[i] for i in node.parents)
-        return total + sum(torch.as_tensor(c, device=inputs.device).to(torch.float64).abs() ** p for c in _constants(node))
+        return total + sum(_power(torch.as_tensor(c, device=inputs.device), p) for c in _constants(node))
     if node.kind == "multiply":
         if len(node.parents) != 1 or len(node.refs) != 1:
             raise UnsupportedError(f"the path norm is not defined through the product {node.name!r} of two activations")
         raised = values[node.parents[0]]
         (constant,) = _constants(node)
-        size = torch.as_tensor(constant, device=inputs.device).to(torch.float64).abs() ** p
+        size = _power(torch.as_tensor(constant, device=inputs.device), p)
         return raised / size if "div" in node.label else raised * size
     raised_node = replace(node, args=_raised(node.args, p), kwargs=_raised(dict(node.kwargs), p))
     return raised_node.apply(values)
@@ -95,7 +123,7 @@ def _constants(node: Node) -> list[Any]:
 def _raised(tree: Any, p: float) -> Any:
     """Every floating tensor as |w|^p in float64; everything else unchanged."""
     if isinstance(tree, torch.Tensor):
-        return tree.detach().to(torch.float64).abs() ** p if tree.is_floating_point() else tree
+        return _power(tree.detach(), p) if tree.is_floating_point() else tree
     if isinstance(tree, dict):
         return {key: _raised(value, p) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)) and type(tree) in (list, tuple):

@@ -18,6 +18,9 @@ __all__ = ["GradientFlow", "follow", "gradient_flow", "log_loss"]
 
 LOSSES = ("logistic", "exponential")
 
+#: Least relative tolerance that the integrator keeps.
+FINEST = 100 * float(np.finfo(np.float64).eps)
+
 #: Largest logarithm of a force that is formed.
 MOST = 600.0
 
@@ -64,13 +67,13 @@ def gradient_flow(
         loss: ``"logistic"``, log(1 + e^(−m)), or ``"exponential"``, e^(−m); summed over samples.
         rate: multiplies the gradient; the learning rate of the gradient descent that the flow stands for.
         w0: ``(d,)``, start; zero when omitted.
-        rtol: relative tolerance of the integrator.
+        rtol: relative tolerance of the integrator, below 1 and at least 2.3e-14.
 
     Returns:
         `GradientFlow`; arrays are torch tensors when x or y is one.
 
     Raises:
-        ArgumentError: bad data, times, loss name or rate.
+        ArgumentError: bad data, times, loss name, rate or rtol.
         NumericalError: the integrator stopped; with its reason.
 
     Cost: a few hundred to a few thousand evaluations of O(N r) with r = rank of x, and as many solves of O(r³) at most.
@@ -88,9 +91,11 @@ def gradient_flow(
         raise ArgumentError(f"w0 must have one entry per coordinate of x ({z.shape[1]}), got {len(start)}")
     if loss not in LOSSES:
         raise ArgumentError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
-    eta = positive(rate, "rate")
+    eta, tolerance = positive(rate, "rate"), positive(rtol, "rtol")
+    if not FINEST <= tolerance < 1:
+        raise ArgumentError(f"rtol must be below 1 and at least {FINEST:.2g}, which rounding allows, got {rtol!r}")
     logs = _log_times(times)
-    w = follow(z, start, logs, eta=eta, loss=loss, rtol=rtol, logarithmic=True)
+    w = follow(z, start, logs, eta=eta, loss=loss, rtol=tolerance, logarithmic=True)
     asked = like(np.array([float(t) if t < 1e308 else np.inf for t in _listed(times)]), x, y)
     return GradientFlow(asked, like(w, x, y), like(log_loss(w @ z.T, loss), x, y))
 
@@ -116,7 +121,8 @@ def _listed(times: Any) -> list[Any]:
     times = on_host(times)
     if isinstance(times, np.ndarray):
         times = times.ravel().tolist()
-    return [times] if not isinstance(times, Sequence) else list(times)
+    listed = list(times) if isinstance(times, Sequence) else [times]
+    return [t.item() if hasattr(t, "item") and np.ndim(t) == 0 else t for t in listed]
 
 
 def _log_times(times: Any) -> np.ndarray:
@@ -125,7 +131,7 @@ def _log_times(times: Any) -> np.ndarray:
     if not listed:
         raise ArgumentError("times must not be empty; pass the times at which the flow is wanted")
     for t in listed:
-        if not t >= 0 or (isinstance(t, float) and math.isinf(t)):
+        if not isinstance(t, (int, float)) or not t >= 0 or (isinstance(t, float) and math.isinf(t)):
             raise ArgumentError(f"times must be finite and non-negative, got {t!r}; beyond 1e308 pass Python integers")
     logs = np.array([math.log(t) if t > 0 else -np.inf for t in listed])
     if any(b < a for a, b in itertools.pairwise(logs)):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from theodolite.core.arrays import on_host
-from theodolite.core.errors import ArgumentError
+from theodolite.core.errors import ArgumentError, NumericalError
 from theodolite.theory.generalization.predict.labelled import as_matrix
 
 __all__ = ["FeatureRisk", "gaussian_features_risk", "random_features_risk"]
@@ -56,7 +56,7 @@ def gaussian_features_risk(samples: int, features: Any, *, seen: Any, unseen: An
         E (y − prediction)² on a new noisy sample; float, or array for arrays.
 
     Raises:
-        ArgumentError: negative arguments.
+        ArgumentError: negative or non-finite arguments.
 
     Reference: belkin2020two Thm 1.
 
@@ -64,10 +64,9 @@ def gaussian_features_risk(samples: int, features: Any, *, seen: Any, unseen: An
         >>> gaussian_features_risk(40, [10, 40, 80], seen=[0.125, 0.5, 1.0], unseen=[0.875, 0.5, 0.0]).round(4).tolist()
         [1.1767, inf, 0.5]
     """
-    p, on, off = np.broadcast_arrays(*(np.asarray(on_host(v), dtype=np.float64) for v in (features, seen, unseen)))
-    if samples < 1 or np.any(p < 0) or np.any(on < 0) or np.any(off < 0) or noise < 0:
-        raise ArgumentError("samples must be at least 1, and features, seen, unseen and noise at least 0")
-    n, s2 = float(samples), off + noise
+    named = {"features": features, "seen": seen, "unseen": unseen}
+    p, on, off = np.broadcast_arrays(*(_numbers(value, name, 0) for name, value in named.items()))
+    n, s2 = _number(samples, "samples", 1), off + _number(noise, "noise", 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         below = s2 * (1 + p / (n - p - 1))
         above = on * (1 - n / p) + s2 * (1 + n / (p - n - 1))
@@ -117,7 +116,9 @@ def random_features_risk(
         `FeatureRisk`: floats, or arrays over ``features``.
 
     Raises:
-        ArgumentError: negative arguments or shapes that do not match; or, without ridge and tail, fewer modes than min(n, N).
+        ArgumentError: negative or non-finite arguments (but for N = ∞) or shapes that do not match; or, without ridge and tail,
+            fewer modes than min(n, N).
+        NumericalError: no γ within the range of floats solves the equations.
 
     Cost: O(M) per step of a bracketing root search, per number of features.
 
@@ -133,12 +134,34 @@ def random_features_risk(
         raise ArgumentError(f"eigenvalues and coefficients2 must have one entry per mode, got {lam.shape} and {v2.shape}")
     if np.any(lam <= 0) or np.any(v2 < 0):
         raise ArgumentError("eigenvalues must be positive and coefficients2 non-negative; drop modes with eigenvalue 0")
-    counts = np.asarray(on_host(features), dtype=np.float64)
-    if samples < 1 or np.any(counts < 1) or ridge < 0 or noise < 0 or tail < 0:
-        raise ArgumentError("samples and features must be at least 1, and ridge, noise and tail at least 0")
-    rows = [_risk(lam, v2, float(samples), float(count), ridge, noise, tail) for count in np.atleast_1d(counts).ravel()]
+    counts, n = _numbers(features, "features", 1, infinite=True), _number(samples, "samples", 1)
+    penalty, sigma2, rest = (_number(v, name, 0) for name, v in {"ridge": ridge, "noise": noise, "tail": tail}.items())
+    rows = [_risk(lam, v2, n, float(count), penalty, sigma2, rest) for count in np.atleast_1d(counts).ravel()]
     columns = [np.array(column).reshape(counts.shape) for column in zip(*rows, strict=True)]
     return FeatureRisk(*(float(c) if counts.ndim == 0 else c for c in columns))
+
+
+def _numbers(value: Any, name: str, least: float, infinite: bool = False) -> np.ndarray:
+    """A number or an array of them as float64; a missing value (None, NaN) would make a root search run for ever."""
+    try:
+        array = np.asarray(on_host(value))
+    except ValueError:  # rows of unequal length
+        array = np.array(None)
+    if array.dtype.kind not in "biuf":
+        raise ArgumentError(f"{name} must be a real number or an array of them, got {value!r}")
+    array = array.astype(np.float64)
+    good = (array >= least) & (np.isfinite(array) | (infinite & np.isposinf(array)))
+    if not good.all():
+        finite = "" if infinite else " and finite"
+        raise ArgumentError(f"{name} must be at least {least:g}{finite}, got {array[~good].ravel()[0]}")
+    return array
+
+
+def _number(value: Any, name: str, least: float) -> float:
+    array = _numbers(value, name, least)
+    if array.size != 1:
+        raise ArgumentError(f"{name} must be one number, got shape {array.shape}")
+    return float(array.item())
 
 
 def _risk(
@@ -200,8 +223,12 @@ def _decreasing_root(f: Callable[[float], float], least: float = 0.0) -> float:
     from scipy.optimize import brentq
 
     low = high = max(least, 1e-300) if least > 0 else 1.0
-    while f(high) > 0:
+    while np.isfinite(high) and not f(high) <= 0:
         high *= 8
-    while least == 0 and f(low) <= 0:
+    while least == 0 and low > 0 and not f(low) > 0:
         low /= 8
+    if not (low > 0 and np.isfinite(high)):
+        raise NumericalError(
+            "no effective regularisation within the range of floats solves n = z(γ) + δ/κ(γ); rescale the eigenvalues"
+        )
     return float(np.exp(brentq(lambda log: min(f(np.exp(log)), 1e300), np.log(low), np.log(high), xtol=1e-15, rtol=8.9e-16)))

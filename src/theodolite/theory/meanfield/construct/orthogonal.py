@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from theodolite.core.errors import ArgumentError
+from theodolite.theory.meanfield.predict.arguments import check_number
 
 __all__ = ["delta_orthogonal_", "haar_columns", "orthogonal_"]
 
@@ -46,7 +47,7 @@ def orthogonal_(weight: torch.Tensor, gain: float = 1.0, generator: torch.Genera
         The weight.
 
     Raises:
-        ArgumentError: not a matrix.
+        ArgumentError: not a matrix, or a gain that is not finite; the weight is left as it was.
 
     Reference: saxe2014.
 
@@ -57,6 +58,7 @@ def orthogonal_(weight: torch.Tensor, gain: float = 1.0, generator: torch.Genera
     """
     if weight.ndim != 2:
         raise ArgumentError(f"weight must be a matrix (n, m), got shape {tuple(weight.shape)}; for kernels use delta_orthogonal_")
+    check_number(gain, "gain")
     n, m = weight.shape
     # E W_ij² is 1/max(n, m) for a Haar frame; the fan-in convention asks for 1/m.
     haar = haar_columns(n, m, generator) if n >= m else haar_columns(m, n, generator).T
@@ -80,7 +82,8 @@ def delta_orthogonal_(weight: torch.Tensor, gain: float = 1.0, generator: torch.
         The weight.
 
     Raises:
-        ArgumentError: an even kernel size, c_in > c_out (norms could not be preserved), or not a kernel.
+        ArgumentError: an even kernel size, c_in > c_out (norms could not be preserved), not a kernel, or a gain that is not finite;
+            the weight is left as it was.
 
     Reference: xiao2018, Algorithm 1.
 
@@ -93,6 +96,7 @@ def delta_orthogonal_(weight: torch.Tensor, gain: float = 1.0, generator: torch.
     """
     if weight.ndim < 3:
         raise ArgumentError(f"weight must be a convolution kernel (c_out, c_in, k, …), got shape {tuple(weight.shape)}")
+    check_number(gain, "gain")
     outputs, inputs, *sizes = weight.shape
     if any(k % 2 == 0 for k in sizes):
         raise ArgumentError(f"kernel sizes must be odd, so that there is a centre, got {tuple(sizes)}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 
 from theodolite.core.errors import ArgumentError
+from theodolite.theory.meanfield.predict.arguments import check_number
 
 __all__ = ["residual_scale", "scale_residual_branches_"]
 
@@ -27,7 +28,7 @@ def residual_scale(branches: int, growth: float = math.e, branch_gain2: float = 
         α, a factor of the branch's output (a standard deviation).
 
     Raises:
-        ArgumentError: arguments out of range.
+        ArgumentError: arguments out of range or not finite.
 
     Reference: yang2017; zhang2019fixup.
 
@@ -35,7 +36,9 @@ def residual_scale(branches: int, growth: float = math.e, branch_gain2: float = 
         >>> round(residual_scale(100), 4), round((1 + residual_scale(100) ** 2) ** 100, 6)
         (0.1003, 2.718282)
     """
-    if branches < 1 or growth <= 1 or branch_gain2 <= 0:
+    check_number(growth, "growth")
+    check_number(branch_gain2, "branch_gain2")
+    if not branches >= 1 or growth <= 1 or branch_gain2 <= 0:
         raise ArgumentError(
             f"branches must be positive, growth above 1 and branch_gain2 positive, got {branches}, {growth}, {branch_gain2}"
         )
@@ -54,7 +57,7 @@ def scale_residual_branches_(weights: Iterable[torch.Tensor], growth: float = ma
         The factor.
 
     Raises:
-        ArgumentError: no weights, or arguments out of range.
+        ArgumentError: no weights, weights of whole numbers, or arguments out of range or not finite; no weight is changed then.
 
     Example:
         >>> ends = [torch.ones(2, 2) for _ in range(4)]
@@ -65,6 +68,9 @@ def scale_residual_branches_(weights: Iterable[torch.Tensor], growth: float = ma
     found = list(weights)
     if not found:
         raise ArgumentError("weights must hold the last weight of every residual branch, got none")
+    for weight in found:
+        if not weight.is_floating_point():
+            raise ArgumentError(f"weights must be floating point, got one of {weight.dtype} and shape {tuple(weight.shape)}")
     scale = residual_scale(len(found), growth, branch_gain2)
     with torch.no_grad():
         for weight in found:

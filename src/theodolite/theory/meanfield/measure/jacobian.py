@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from theodolite.core.arrays import check_finite
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.core.quantity import quantity
 from theodolite.core.seed import generator
+from theodolite.lens.evaluation import evaluation, recordable
 from theodolite.lens.frozen import frozen
+from theodolite.lens.substitution import call_with, tensors_of
 from theodolite.maths.lanczos import SpectralQuadrature, slq
 
 __all__ = ["JacobianProduct", "jacobian_products", "jacobian_singular_values", "jacobian_spectrum"]
@@ -83,11 +85,15 @@ def _points(
             "model, or convert numbers with x.float()"
         )
     reference = next((p for p in model.parameters()), inputs)
-    inputs = inputs[:most_inputs].to(reference.device, reference.dtype if reference.is_floating_point() else None)
+    inputs = inputs[:most_inputs].detach().to(reference.device, reference.dtype if reference.is_floating_point() else None)
+    check_finite(inputs, "x")
+    inputs = recordable(inputs)
+    values = {name: recordable(tensor) for name, tensor in tensors_of(model).items()}
     for one in inputs.split(1):
 
         def function(v: torch.Tensor, shape: tuple[int, ...] = tuple(one.shape)) -> torch.Tensor:
-            return model(v.reshape(shape)).reshape(-1)
+            result: torch.Tensor = call_with(model, values, (v.reshape(shape),))
+            return result.reshape(-1)
 
         with torch.no_grad():
             outputs = function(one.reshape(-1)).numel()
@@ -95,6 +101,7 @@ def _points(
 
 
 @quantity(symbol="σ_i(J)", reference="pennington2017", fill={"x": "inputs"}, per_output=True)
+@evaluation()
 def jacobian_singular_values(model: nn.Module, x: Any, *, largest: int = 32, most_inputs: int = 8, seed: int = 0) -> torch.Tensor:
     """Singular values of J = ∂ outputs/∂ inputs of a model at each input, in decreasing order.
 
@@ -113,7 +120,7 @@ def jacobian_singular_values(model: nn.Module, x: Any, *, largest: int = 32, mos
         rounding noise.
 
     Raises:
-        ArgumentError: no inputs.
+        ArgumentError: no inputs, or inputs that are not finite.
         UnsupportedError: tokens or other inputs that are not real numbers, which have no derivative.
 
     Cost: d or K backward passes (batched) and one SVD per input; large: about 3·``largest`` products with J and Jᵀ.
@@ -157,8 +164,7 @@ class _Products:
 
     def forward(self, v: torch.Tensor) -> torch.Tensor:
         """J v."""
-        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward derivative
-            return torch.func.jvp(self.function, (self.point,), (v.to(self.point),))[1].detach().double().cpu()
+        return torch.func.jvp(self.function, (self.point,), (v.to(self.point),))[1].detach().double().cpu()
 
     def backward(self, v: torch.Tensor) -> torch.Tensor:
         """Jᵀ v."""
@@ -186,6 +192,7 @@ def _largest(products: _Products, count: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.sort(values)[::-1].copy())
 
 
+@evaluation()
 def jacobian_spectrum(
     model: nn.Module, x: Any, *, probes: int = 8, steps: int = 60, most_inputs: int = 8, seed: int = 0
 ) -> SpectralQuadrature:
@@ -207,7 +214,7 @@ def jacobian_spectrum(
         (one row per input and probe). Nodes are squared singular values.
 
     Raises:
-        ArgumentError: no inputs. UnsupportedError: tokens as inputs.
+        ArgumentError: no inputs, or inputs that are not finite. UnsupportedError: tokens as inputs.
 
     Cost: large Jacobians: probes · steps products with J and Jᵀ per input.
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map_only
 
 from theodolite.core.errors import ArgumentError, UnsupportedError
+from theodolite.lens.evaluation import recordable
 from theodolite.lens.functional import refuse_coupled
+from theodolite.lens.substitution import call_with
 
 __all__ = ["LinearizedModel", "linearize"]
 
@@ -39,11 +42,13 @@ class LinearizedModel(nn.Module):
     def forward(self, *x: Any) -> torch.Tensor:
         """Outputs of the linearised model."""
         refuse_coupled(self.model)
+        x = tree_map_only(torch.Tensor, recordable, x)
         anchors = self.anchors
         moves = {name: attrgetter(name)(self.model) - anchor for name, anchor in anchors.items()}
 
         def at(values: dict[str, torch.Tensor]) -> torch.Tensor:
-            return functional_call(self.model, values, x)
+            outputs: torch.Tensor = call_with(self.model, values, x)
+            return outputs
 
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
             try:

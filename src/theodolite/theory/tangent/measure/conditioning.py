@@ -18,6 +18,7 @@ from theodolite.core.errors import ArgumentError
 from theodolite.core.measurement import Judgement, Measurement, Observation
 from theodolite.core.quantity import quantity
 from theodolite.lens.curvature import TangentOperator
+from theodolite.lens.evaluation import evaluation
 from theodolite.lens.functional import FunctionalModel, as_inputs
 from theodolite.lens.kernel import parameter_jacobian, tangent_kernel
 from theodolite.maths.lanczos import lanczos
@@ -217,10 +218,11 @@ class ExtremalEigenvalues:
 def _outputs(model: nn.Module, x: Any) -> int:
     """N · K."""
     net = FunctionalModel(model)
-    with net.evaluation(), torch.no_grad():
+    with torch.no_grad():
         return net(as_inputs(_tensor(x), "x", net.dtype, net.device)).numel()
 
 
+@evaluation()
 def extremal_eigenvalues(
     model: Any,
     x: Any = None,

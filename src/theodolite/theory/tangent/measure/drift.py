@@ -12,6 +12,7 @@ from theodolite.core.arrays import as_float64, as_given
 from theodolite.core.errors import ArgumentError
 from theodolite.core.quantity import quantity
 from theodolite.lens.curvature import LossHessian, TangentOperator
+from theodolite.lens.evaluation import evaluation
 from theodolite.lens.functional import FunctionalModel, as_inputs
 from theodolite.maths.lanczos import lanczos
 
@@ -171,6 +172,7 @@ def kernel_velocity(kernel: Any, later_kernel: Any, dt: float) -> Any:
     return as_given(kernel_distance(later_kernel, kernel) / dt, kernel, later_kernel)
 
 
+@evaluation()
 def lazy_scale(model: nn.Module, x: Any, y: Any, *, starts: int = 3, tol: float = 1e-4, seed: int = 0) -> float:
     """Chizat–Bach scale κ = ‖f(θ₀) − y‖ ‖D²f‖ / ‖Df‖²: training is lazy where κ ≪ 1.
 
@@ -203,7 +205,7 @@ def lazy_scale(model: nn.Module, x: Any, y: Any, *, starts: int = 3, tol: float 
     net = FunctionalModel(model)
     inputs = as_inputs(x, "x", net.dtype, net.device)
     (targets,) = as_inputs(y, "y", net.dtype, net.device)
-    with net.evaluation(), torch.no_grad():
+    with torch.no_grad():
         outputs = net(inputs)
     if outputs.numel() != targets.numel():
         raise ArgumentError(f"y must have {outputs.numel()} entries as the outputs, got shape {tuple(targets.shape)}")
@@ -254,13 +256,12 @@ def _second_derivative(model: nn.Module, x: Any, u: torch.Tensor) -> torch.Tenso
         return net(inputs, {n: v + s * direction[n] for n, v in base.items()}).reshape(-1)
 
     zero = torch.zeros((), dtype=net.dtype, device=net.device, requires_grad=True)
-    with net.evaluation():
-        values = along(zero)
-        # the double-backward trick twice: derivatives along s of all outputs at once
-        dummy = torch.zeros_like(values, requires_grad=True)
-        (pull,) = torch.autograd.grad(values, zero, dummy, create_graph=True)
-        (first,) = torch.autograd.grad(pull, dummy, create_graph=True)
-        again = torch.zeros_like(first, requires_grad=True)
-        (pull,) = torch.autograd.grad(first, zero, again, create_graph=True)
-        (second,) = torch.autograd.grad(pull, again)
+    values = along(zero)
+    # the double-backward trick twice: derivatives along s of all outputs at once
+    dummy = torch.zeros_like(values, requires_grad=True)
+    (pull,) = torch.autograd.grad(values, zero, dummy, create_graph=True)
+    (first,) = torch.autograd.grad(pull, dummy, create_graph=True)
+    again = torch.zeros_like(first, requires_grad=True)
+    (pull,) = torch.autograd.grad(first, zero, again, create_graph=True)
+    (second,) = torch.autograd.grad(pull, again)
     return second.detach()

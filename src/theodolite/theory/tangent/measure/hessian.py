@@ -12,6 +12,7 @@ from torch import nn
 from theodolite.core.arrays import as_float64, as_given
 from theodolite.core.errors import ArgumentError
 from theodolite.lens.curvature import LossHessian, OutputHessian
+from theodolite.lens.evaluation import evaluation
 from theodolite.lens.functional import FunctionalModel, as_inputs
 from theodolite.maths.lanczos import Eigenpairs, TraceEstimate, lanczos, slq, trace_estimate
 
@@ -20,6 +21,7 @@ __all__ = ["HessianDensity", "hessian_density", "hessian_extremes", "hessian_nor
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+@evaluation()
 def hessian_norm(model: nn.Module, x: Any, *, each: bool = False, tol: float = 1e-6, seed: int = 0) -> Any:
     """Spectral norm of the Hessian of the output with respect to the parameters, ‖H_f‖ = max_i ‖∇²f_i‖ over inputs and outputs.
 
@@ -50,7 +52,7 @@ def hessian_norm(model: nn.Module, x: Any, *, each: bool = False, tol: float = 1
     net = FunctionalModel(model)
     inputs = as_inputs(x, "x", net.dtype, net.device)
     samples = inputs[0].shape[0]
-    with net.evaluation(), torch.no_grad():
+    with torch.no_grad():
         width = net(inputs).shape[1]
     norms = torch.zeros(samples, width, dtype=torch.float64)
     for n in range(samples):
@@ -62,6 +64,7 @@ def hessian_norm(model: nn.Module, x: Any, *, each: bool = False, tol: float = 1
     return as_given(norms, *(x if isinstance(x, tuple) else (x,))) if each else float(norms.max())
 
 
+@evaluation()
 def hessian_extremes(
     model: nn.Module,
     x: Any,
@@ -106,6 +109,7 @@ def hessian_extremes(
     )
 
 
+@evaluation()
 def hessian_trace(
     model: nn.Module, x: Any, y: Any, *, loss: Loss | None = None, products: int = 90, seed: int = 0
 ) -> TraceEstimate:
@@ -162,6 +166,7 @@ class HessianDensity:
         return f"HessianDensity({len(self.grid)} points on [{low:.3g}, {high:.3g}], width={self.width:.2g})"
 
 
+@evaluation()
 def hessian_density(
     model: nn.Module,
     x: Any,

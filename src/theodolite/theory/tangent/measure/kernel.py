@@ -13,6 +13,7 @@ from torch import nn
 from theodolite.core.arrays import as_given
 from theodolite.core.errors import ArgumentError, UnsupportedError
 from theodolite.lens.curvature import TangentOperator
+from theodolite.lens.evaluation import evaluation
 from theodolite.lens.functional import FunctionalModel, ParameterChoice, as_inputs
 from theodolite.lens.kernel import tangent_kernel
 from theodolite.lens.sensitivity import Plan, cotangents
@@ -25,6 +26,7 @@ __all__ = ["nngp_features", "ntk", "ntk_vector_product"]
 _TILE_BYTES = 2**23
 
 
+@evaluation()
 def ntk(
     model: nn.Module,
     x1: Any,
@@ -80,8 +82,7 @@ def ntk(
     first = as_inputs(x1, "x1", dtype, net.device)
     symmetric = x2 is None or x2 is x1
     second = None if symmetric else as_inputs(x2, "x2", dtype, net.device)
-    with net.evaluation():
-        width = Plan.probe(net, first).width if outputs == "full" else 1
+    width = Plan.probe(net, first).width if outputs == "full" else 1
     tail = (width, width) if outputs == "full" else ()
     tile = max(1, int((_TILE_BYTES / (width**2 * torch.finfo(dtype).bits // 8)) ** 0.5))
     rows, columns = first[0].shape[0], (first if second is None else second)[0].shape[0]
@@ -118,6 +119,7 @@ def _tile(
     return (tile.cpu().numpy(),)
 
 
+@evaluation()
 def ntk_vector_product(
     model: nn.Module, x: Any, vector: Any, *, parameters: ParameterChoice = None, dtype: torch.dtype = torch.float64
 ) -> Any:
@@ -151,6 +153,7 @@ def ntk_vector_product(
     return as_given(result, *(x if isinstance(x, tuple) else (x,)))
 
 
+@evaluation()
 def nngp_features(
     model: nn.Module, x: Any, *, sigma_w2: float | None = None, sigma_b2: float | None = None, dtype: torch.dtype = torch.float64
 ) -> Any:
@@ -183,9 +186,8 @@ def nngp_features(
     """
     net = FunctionalModel(model, dtype)
     inputs = as_inputs(x, "x", dtype, net.device)
-    with net.evaluation():
-        plan = Plan.probe(net, inputs)
-        uses = plan.uses(inputs, cotangents("full", plan.width, net.dtype, net.device))
+    plan = Plan.probe(net, inputs)
+    uses = plan.uses(inputs, cotangents("full", plan.width, net.dtype, net.device))
     for use, gradient in reversed(uses):
         if isinstance(use, Factored) and _is_readout(use, gradient, plan.width):
             break

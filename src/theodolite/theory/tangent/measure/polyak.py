@@ -18,6 +18,7 @@ from theodolite.core.errors import ArgumentError, NumericalError
 from theodolite.core.quantity import quantity
 from theodolite.core.schedule import log_spaced
 from theodolite.lens.curvature import LossHessian
+from theodolite.lens.evaluation import evaluation
 from theodolite.theory.tangent.measure.conditioning import extremal_eigenvalues
 from theodolite.theory.tangent.measure.hessian import hessian_norm
 
@@ -25,6 +26,7 @@ __all__ = ["Hypothesis", "PLCertificate", "UniformConditioning", "pl_certificate
 
 
 @quantity(symbol="½‖∇L‖²/L", reference="liu2022 Def. 1", fill={"x": "inputs", "y": "targets"})
+@evaluation()
 def pl_ratio(model: nn.Module, x: Any, y: Any) -> float:
     """PL ratio ½‖∇L‖² / L for L = ½‖f − y‖², summed over samples and outputs.
 
@@ -74,6 +76,7 @@ class UniformConditioning:
     bound: float
 
 
+@evaluation()
 def uniform_conditioning(model: nn.Module, x: Any, *, radius: float, samples: int = 8, seed: int = 0) -> UniformConditioning:
     """Conditioning of the tangent kernel over the ball B(θ₀, R): estimated from random points of its sphere.
 
@@ -191,6 +194,7 @@ class PLCertificate:
         return "\n".join(lines + [f"  {name}: {hypothesis}" for name, hypothesis in self.hypotheses.items()])
 
 
+@evaluation()
 def pl_certificate(model: nn.Module, x: Any, y: Any, *, steps: int = 100, looks: int = 4) -> PLCertificate:
     """Certificate of convergence after Liu, Zhu & Belkin, with every hypothesis marked by how well it is known.
 
