@@ -11,6 +11,7 @@ from torch import nn
 from theodolite.core.errors import ArgumentError, TheodoliteWarning, UnknownNameError
 from theodolite.core.seed import child_seed, generator
 from theodolite.train import SGD, Adam, Ensemble, Gaussian, MLPSpec
+from theodolite.train.functional import StackedModule
 
 TORCH = {
     "sgd": lambda p, lr: torch.optim.SGD(p, lr),
@@ -451,3 +452,18 @@ def test_modules_without_anything_to_train_are_refused():
     for module in (nn.Linear(2, 1).requires_grad_(False), lambda x: x):
         with pytest.raises(ArgumentError, match="module"):
             Ensemble.from_module(module, 2)
+
+
+def test_a_module_with_two_names_survives_a_batched_pass():
+    block = nn.Linear(4, 4, dtype=torch.float64)
+    model = nn.Sequential(nn.Linear(3, 4, dtype=torch.float64), nn.ReLU(), block, nn.ReLU(), block)
+    stacked = StackedModule(model, [name for name, _ in model.named_parameters()], [], {})
+    values = [
+        torch.randn(2, *p.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) for p in model.parameters()
+    ]
+    x = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(1, 5, 3)
+    found = stacked.outputs(values, x)
+    for e in range(2):
+        member = stacked.member(dict(zip(stacked.names, [v[e] for v in values], strict=True)), e)
+        assert all(isinstance(p, nn.Parameter) for p in member.parameters())
+        assert torch.allclose(found[e], member(x[0]), rtol=0, atol=1e-14)

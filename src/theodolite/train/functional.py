@@ -11,6 +11,7 @@ from torch.func import functional_call, vmap
 
 from theodolite.core.errors import UnsupportedError
 from theodolite.core.seed import child_seed, generator
+from theodolite.lens.substitution import call_with
 
 __all__ = ["StackedModule", "stack"]
 
@@ -119,7 +120,7 @@ def _row(x: Tensor, e: int) -> Tensor:
 
 
 def _called(module: nn.Module, fixed: dict[str, Tensor], names: Sequence[str], values: Sequence[Tensor], x: Tensor) -> Tensor:
-    result: Tensor = functional_call(module, {**fixed, **dict(zip(names, values, strict=True))}, (x,))
+    result: Tensor = call_with(module, {**fixed, **dict(zip(names, values, strict=True))}, (x,))
     return result
 
 
