@@ -462,7 +462,7 @@ def test_a_module_with_two_names_survives_a_batched_pass():
         torch.randn(2, *p.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) for p in model.parameters()
     ]
     x = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(1, 5, 3)
-    found = stacked.outputs(values, x)
+    found = stacked.training(values, [], x, [(0, 0), (0, 1)], 0)
     for e in range(2):
         member = stacked.member(dict(zip(stacked.names, [v[e] for v in values], strict=True)), e)
         assert all(isinstance(p, nn.Parameter) for p in member.parameters())
