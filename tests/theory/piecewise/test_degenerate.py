@@ -274,7 +274,7 @@ def test_models_without_a_program_are_refused_by_name():
 
 def test_a_sliver_holds_no_point_that_is_far_from_it():
     """Neurons that are multiples of one another but for rounding: their lines meet in slivers, and pass near points elsewhere."""
-    generator, worst = np.random.default_rng(0), 0.0
+    generator, worst, shallow = np.random.default_rng(0), 0.0, 0.0
     for _ in range(60):
         base = generator.standard_normal((2, 3)) * [1, 1, 0.3]
         rows = np.array([*base, *(base[generator.integers(0, 2)] * generator.choice([3, -7, 1e-3, 5]) for _ in range(2))])
@@ -286,4 +286,6 @@ def test_a_sliver_holds_no_point_that_is_far_from_it():
         points = np.concatenate([*found.vertices, *((v + np.roll(v, -1, axis=0)) / 2 for v in found.vertices)])
         expected = model(torch.from_numpy(points)).detach().numpy()
         worst = max(worst, np.abs(found(points) - expected).max())
+        shallow = max(shallow, np.abs(td.piecewise.to_shallow(found)(torch.from_numpy(points)).numpy() - expected).max())
     assert worst < 1e-9
+    assert shallow < 1e-9

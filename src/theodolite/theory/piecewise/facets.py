@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from theodolite.core.errors import ArgumentError
-from theodolite.theory.piecewise.cells import PAIR
+from theodolite.maths.moments import cell_moments
+from theodolite.theory.piecewise.cells import PAIR, UNIT
 from theodolite.theory.piecewise.errors import error_bounds
 from theodolite.theory.piecewise.exactcells import ExactChart
 from theodolite.theory.piecewise.program import Array
@@ -22,6 +23,10 @@ __all__ = ["FacetTable"]
 
 #: Points that are evaluated at a time over ℚ.
 BATCH = 256
+
+#: Width relative to the domain below which a region is thin; roundings that a violation may be made of, and without certificates
+#: the distance of boundaries that may count as one.
+THIN, ROUNDINGS, RESOLUTION = 1e-10, 16, 1e-12
 
 #: Labels of the ends of a piece of a path.
 LOWER, UPPER = -1, -2
@@ -113,6 +118,22 @@ class FacetTable:
         weight, bias = self.affine
         largest = (np.abs(weight) @ reach + np.abs(bias)).max()
         return float(2.0 ** np.ceil(np.log2(max(float(largest), 2.0**-40)) + 1))
+
+    @cached_property
+    def handicap(self) -> Array:
+        """What a thin region's violation is charged when the least one is looked for, (R,): as much as rounding may make of none.
+
+        Nearly parallel facets of a sliver pass near points that are far from it, at which its violation rounds to nothing.
+        """
+        regions = self.regions
+        if regions.domain is None or not regions.has_vertices or not len(self.rows):
+            return np.zeros(self.count)
+        reach = np.append(np.max([chart.reach for chart in regions.domain.charts], axis=0), 1.0)
+        points, starts = regions.cells.points[:, :-1] / regions._extent, regions.cells.starts
+        span = np.maximum.reduceat(points, starts[:-1], axis=0) - np.minimum.reduceat(points, starts[:-1], axis=0)
+        width = cell_moments(points, starts, regions.cells.masks)[0] / np.maximum(span.max(axis=1), 1e-300) ** (self.dim - 1)
+        resolution = RESOLUTION if regions.certify == "none" else ROUNDINGS * UNIT
+        return np.where(width < THIN, resolution * (np.abs(self.rows) @ reach).max(), 0.0)
 
     @cached_property
     def names(self) -> list[str]:

@@ -339,7 +339,8 @@ def _layers(mode: str) -> list[str]:
         return [
             "violation = Relu z",
             "total = MatMul violation S",
-            "region = ArgMin total",
+            "charged = Add total required",
+            "region = ArgMin charged",
             "slopes = Gather A region",
             "wide = Unsqueeze x middle",
             "products = Mul slopes wide",

@@ -101,7 +101,7 @@ class Shallow(nn.Module):
         active = (
             np.bincount(facets.region[facets.required > 0], minlength=facets.count)
             if mode == "finite"
-            else np.zeros(facets.count)
+            else facets.handicap * (mode == "exact")
         )
         self.selector = ExtendedLinear(
             torch.from_numpy(facets.region),
@@ -152,7 +152,7 @@ class Shallow(nn.Module):
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         before = self.half_spaces(x)
         if self.mode == "exact":
-            violated = self.selector(torch.relu(before))  # (N, R): zero exactly on the closed region
+            violated = self.selector(torch.relu(before))  # (N, R): its bias exactly on the closed region
             chosen = violated.argmin(dim=1)  # the first of the least: total, also where rounding leaves no region
             return torch.einsum("nd,nod->no", x, self.affine_weight[chosen]) + self.affine_bias[chosen]
         values = torch.einsum("nd,rod->nro", x, self.affine_weight) + self.affine_bias
@@ -172,7 +172,7 @@ class Shallow(nn.Module):
         before = self.half_spaces(inputs)
         if self.mode == "finite":
             return (2 * self.selector.bias - self.selector((before > 0).to(inputs.dtype)) == 0).sum(dim=1)
-        return (self.selector(torch.relu(before)) == 0).sum(dim=1)
+        return (self.selector(torch.relu(before)) == self.selector.bias).sum(dim=1)
 
     @torch.no_grad()
     def explain(self, x: Any) -> Explanation:
@@ -188,7 +188,7 @@ class Shallow(nn.Module):
         # the rows of the finite network are not turned towards their regions
         sign = -self.facets.required if self.mode == "finite" else np.ones(self.entries)
         violated = np.bincount(self.facets.region, weights=np.maximum(sign * before, 0.0), minlength=self.facets.count)
-        region = int(violated.argmin())
+        region = int((violated + self.facets.handicap * (self.mode == "exact")).argmin())
         mine = self.facets.region == region
         own = self.facets.row[mine]
         rows = self.facets.rows[own] * sign[mine][:, None]
