@@ -78,8 +78,8 @@ def to_shallow(
     ============= ================================== ==========================================================================
 
     "Identical" holds over ℚ, with weights unrounded (`Shallow.rational`); the float64 module rounds the composed maps, and agrees
-    with the deep network to a few ulps of the magnitudes involved. Without certificates, boundaries nearer than about 1e-11 of the domain
-    (of neurons that are all but equal) may count as one.
+    with the deep network to a few ulps of the magnitudes involved. Without certificates, boundaries nearer than about 1e-11 of the
+    domain (of neurons that are all but equal) may count as one.
 
     Args:
         model: a network, or its `Regions`.

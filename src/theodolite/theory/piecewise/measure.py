@@ -105,9 +105,10 @@ def regions(
         StoreError: ``out`` belongs to another job, or cannot be written.
 
     Cost: 0.03 ms and 0.7 to 1.8 µs per segment (d = 1, width ≤ 64), 0.03 ms and 0.3 to 1.4 µs per region (d = 2, width ≤ 64; 2.5 µs
-    at width 256), 4 to 15 µs per cell (d = 3); with Python code of one's own for a model, 0.6 ms to trace it. The layers' maps are corrected from one region to the next where their patterns differ
-    in few places; only the first region of a parent takes a product with the next layer's weights. On all of ℝᵈ 2 to 4 ms and 5 to
-    25 µs per region; 2 to 6 ms per region by linear programming. Once per installation numba compiles, 20 to 30 seconds.
+    at width 256), 4 to 15 µs per cell (d = 3); 0.6 ms to trace a model of one's own Python code. The layers' maps are corrected from
+    one region to the next where their patterns differ in few places; only the first region of a parent takes a product with the next
+    layer's weights. On all of ℝᵈ 2 to 4 ms and 5 to 25 µs per region; 2 to 6 ms per region by linear programming. Once per
+    installation numba compiles, 20 to 30 seconds.
 
     Example:
         >>> hat = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
