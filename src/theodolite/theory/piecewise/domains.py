@@ -184,9 +184,9 @@ def _in_range(low: float, high: float) -> bool:
 
 def _cube(low: float, high: float, dim: int) -> Domain:
     """The commonest box, of numbers that need no conversion."""
-    ends = np.empty((2, dim))
+    start, ends = identity_map(dim), np.empty((2, dim))
     ends[0], ends[1] = low, high
-    return Domain("box", (Chart(identity_map(dim), ends, True),), (dim,))
+    return Domain("box", (Chart(start, ends, True),), (dim,))
 
 
 def identity_map(size: int) -> Array:
@@ -237,7 +237,7 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
         raise ArgumentError(f"low and high must have at least one coordinate, got shape {shape}")
     if dim is not None and size != dim:
         raise ArgumentError(f"dim must agree with low and high, got dim={dim} for {size} coordinates")
-    ends = np.empty((2, size))
+    start, ends = identity_map(size), np.empty((2, size))  # too large a map is refused before anything is written
     ends[0], ends[1] = lows.reshape(-1), highs.reshape(-1)
     inside = ends[0] < ends[1]
     if not inside.all():
@@ -246,7 +246,7 @@ def box(low: Any, high: Any, dim: int | None = None) -> Domain:
     sides = ends[1] - ends[0]
     if sides.min() < SMALLEST:
         raise ArgumentError(f"the sides of a box must be at least {SMALLEST:g} long, got {sides.min():g}; scale the inputs")
-    return Domain("box", (Chart(identity_map(size), ends, True),), shape)
+    return Domain("box", (Chart(start, ends, True),), shape)
 
 
 def segment(a: Any, b: Any) -> Domain:
