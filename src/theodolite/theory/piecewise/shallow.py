@@ -188,7 +188,8 @@ class Shallow(nn.Module):
         # the rows of the finite network are not turned towards their regions
         sign = -self.facets.required if self.mode == "finite" else np.ones(self.entries)
         violated = np.bincount(self.facets.region, weights=np.maximum(sign * before, 0.0), minlength=self.facets.count)
-        region = int((violated + self.facets.handicap * (self.mode == "exact")).argmin())
+        charged = violated + self.selector.bias.numpy() if self.mode == "exact" else violated
+        region = int(charged.argmin())
         mine = self.facets.region == region
         own = self.facets.row[mine]
         rows = self.facets.rows[own] * sign[mine][:, None]
